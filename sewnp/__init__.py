@@ -1,0 +1,36 @@
+"""SEW and SEW-D (Squeezed and Efficient Wav2Vec) in explicit NumPy: read it, check a port against it, transcribe with it.
+
+>>> import sewnp
+>>> model = sewnp.load("digits")
+>>> model.transcribe("three_one_four.wav").text  # doctest: +SKIP
+'THREE ONE FOUR ONE FIVE NINE'
+
+The layers are in ``sewnp.layers``, the CTC algorithms in ``sewnp.ctc``, the networks in ``sewnp.networks``.
+"""
+
+from sewnp import ctc, layers
+from sewnp.config import SEWConfig, SEWDConfig
+from sewnp.errors import AudioError, CheckpointError, ConfigError, InputError, SewError, TokenizerError
+from sewnp.model import Model, from_config, load, transcribe
+from sewnp.presets import PRESETS, preset
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PRESETS",
+    "AudioError",
+    "CheckpointError",
+    "ConfigError",
+    "InputError",
+    "Model",
+    "SEWConfig",
+    "SEWDConfig",
+    "SewError",
+    "TokenizerError",
+    "ctc",
+    "from_config",
+    "layers",
+    "load",
+    "preset",
+    "transcribe",
+]

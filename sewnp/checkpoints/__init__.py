@@ -1,0 +1,7 @@
+"""Checkpoint folders: files on one side, flat weight dicts on the other.  Knows formats and key spellings, and no maths."""
+
+from sewnp.checkpoints.folder import Checkpoint, read_checkpoint, write_checkpoint
+from sewnp.checkpoints.names import flatten, nest
+from sewnp.checkpoints.tensors import TensorFile, open_tensors
+
+__all__ = ["Checkpoint", "TensorFile", "flatten", "nest", "open_tensors", "read_checkpoint", "write_checkpoint"]

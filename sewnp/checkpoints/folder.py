@@ -1,0 +1,156 @@
+"""A checkpoint folder as ``save_pretrained`` of transformers writes it, read whole and written whole."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from sewnp.checkpoints.files import read_json, whole_folder, write_json
+from sewnp.checkpoints.names import modern
+from sewnp.checkpoints.tensors import INDEX, SINGLE, TensorFile, open_tensors
+from sewnp.config import Config, config_from_dict
+from sewnp.errors import CheckpointError, ConfigError
+from sewnp.initialization import fill
+from sewnp.parameters import HEADS, Head, Shapes, head_shapes, parameter_count, parameter_shapes
+from sewnp.types import Array, DTypeLike
+
+ARCHITECTURES = {
+    ("sew", None): "SEWModel",
+    ("sew", "ctc"): "SEWForCTC",
+    ("sew", "classification"): "SEWForSequenceClassification",
+    ("sew-d", None): "SEWDModel",
+    ("sew-d", "ctc"): "SEWDForCTC",
+    ("sew-d", "classification"): "SEWDForSequenceClassification",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint folder holds.  The parsed JSON files are None where the folder has none."""
+
+    config: Config
+    head: Head | None
+    weights: dict[str, Array]
+    preprocessor: dict[str, Any] | None = None
+    vocab: dict[str, Any] | None = None
+    tokenizer: dict[str, Any] | None = None
+    special_tokens: dict[str, Any] | None = None
+
+
+def read_checkpoint(
+    folder: Path, *, head: Head | Literal["auto"] | None = "auto", fresh_head_seed: int | None = None, dtype: DTypeLike = np.float32
+) -> Checkpoint:
+    """Read a folder.  head: which head to load, None for the base model, "auto" for whatever the folder holds.
+
+    Base and head checkpoints load into each other.  A head that the folder does not hold is an error, unless ``fresh_head_seed`` asks
+    for one with fresh weights.  Raises CheckpointError with every missing, unexpected and wrongly shaped tensor at once, before any is read.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder")
+    config_path = folder / "config.json"
+    try:
+        config = config_from_dict(read_json(config_path))
+    except ConfigError as error:
+        raise ConfigError(f"{config_path}: {error}") from None
+    files = open_tensors(folder)
+    keys = {_full_key(key, config, files): key for key in files}
+    chosen = _held_head(keys) if head == "auto" else head
+    fresh = head_shapes(config, chosen) if fresh_head_seed is not None else {}
+    wanted = _wanted(config, chosen, files, folder)
+    own = {} if fresh else head_shapes(config, chosen)
+    foreign = {_head_name(key) for other in HEADS for key in head_shapes(config, other)} | {"layer_weights"}
+    foreign -= {_head_name(key) for key in own} | ({"layer_weights"} if chosen == "classification" else set())
+    _check(keys, files, {key: shape for key, shape in wanted.items() if key not in fresh}, foreign, folder)
+    weights = fill(fresh, config, seed=fresh_head_seed, dtype=dtype) if fresh_head_seed is not None else {}
+    for key in wanted:
+        if key not in fresh:
+            weights[key] = files[keys[key]].read(keys[key], dtype)
+    processor = _optional(folder / "processor_config.json") or {}
+    return Checkpoint(
+        config=config,
+        head=chosen,
+        weights={key: weights[key] for key in wanted},
+        preprocessor=_optional(folder / "preprocessor_config.json") or processor.get("feature_extractor"),
+        vocab=_optional(folder / "vocab.json"),
+        tokenizer=_optional(folder / "tokenizer_config.json"),
+        special_tokens=_optional(folder / "special_tokens_map.json"),
+    )
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a folder that ``from_pretrained`` of transformers loads.  Existing files of the same names are replaced; all appear, or none."""
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder}: expected a folder, found a file")
+    dtype = str(next(iter(checkpoint.weights.values())).dtype)
+    config = checkpoint.config.to_dict()
+    config |= {"architectures": [ARCHITECTURES[checkpoint.config.model_type, checkpoint.head]], "dtype": dtype}
+    config.pop("torch_dtype", None)  # the old name of dtype
+    jsons = {
+        "config.json": config,
+        "preprocessor_config.json": checkpoint.preprocessor,
+        "vocab.json": checkpoint.vocab,
+        "tokenizer_config.json": checkpoint.tokenizer,
+        "special_tokens_map.json": checkpoint.special_tokens,
+    }
+    prefix = f"{checkpoint.config.prefix}." if checkpoint.head is None else None
+    tensors = {key.removeprefix(prefix or ""): np.ascontiguousarray(value) for key, value in checkpoint.weights.items()}
+    try:
+        with whole_folder(folder) as scratch:
+            for name, values in jsons.items():
+                if values is not None:
+                    write_json(scratch / name, values)
+            save_file(tensors, scratch / SINGLE, metadata={"format": "pt"})
+        (folder / INDEX).unlink(missing_ok=True)  # shards of an earlier checkpoint would no longer be true
+    except OSError as error:
+        raise CheckpointError(f"{folder}: could not be written: {error}") from error
+
+
+def _full_key(key: str, config: Config, files: Mapping[str, TensorFile]) -> str:
+    """The key as parameter_shapes spells it.  A file that SEWModel wrote has no family prefix at all."""
+    if any(other.startswith(f"{config.prefix}.") for other in files):
+        return modern(key)
+    return modern(f"{config.prefix}.{key}")
+
+
+def _held_head(keys: Iterable[str]) -> Head | None:
+    names = {key.split(".")[0] for key in keys}
+    return "ctc" if "lm_head" in names else "classification" if names & {"projector", "classifier"} else None
+
+
+def _wanted(config: Config, head: Head | None, files: Mapping[str, TensorFile], folder: Path) -> Shapes:
+    """The shapes the configuration asks for.  An absurd count of parameters is refused before it is spelled out."""
+    held = sum(int(np.prod(file.shapes[key], dtype=object)) for key, file in files.items())
+    count = parameter_count(config, head)
+    if count > 2 * held + 10**8:  # a fresh head may be larger than what is there, but not by this
+        raise CheckpointError(f"{folder}: config.json describes {count:,} parameters, the tensor files hold {held:,}")
+    return parameter_shapes(config, head)
+
+
+def _check(keys: Mapping[str, str], files: Mapping[str, TensorFile], wanted: Shapes, foreign: set[str], folder: Path) -> None:
+    """Every tensor that is missing, unexpected or of the wrong shape, in one error that spells keys as the file does.
+
+    foreign: names of heads that are not being loaded, whose tensors may stay where they are.
+    """
+    missing = [f"{key}: missing" for key in wanted if key not in keys]
+    wrong, unexpected = [], []
+    for key, spelled in keys.items():
+        file = files[spelled]
+        if key not in wanted and _head_name(key) not in foreign:
+            unexpected.append(f"{spelled}: unexpected, in {file.path.name}")
+        if key in wanted and file.shapes[spelled] != wanted[key]:
+            wrong.append(f"{spelled}: expected shape {wanted[key]}, found {file.shapes[spelled]} in {file.path.name}")
+    if missing or wrong or unexpected:
+        only_head = not (wrong or unexpected) and all("encoder." not in line and "layer_norm" not in line for line in missing)
+        hint = "\n  (the head is not in these files; fresh_head_seed=0 starts one with fresh weights)" if only_head else ""
+        raise CheckpointError(f"{folder}: tensors do not fit config.json:\n  " + "\n  ".join(missing + wrong + unexpected) + hint)
+
+
+def _head_name(key: str) -> str:
+    return key.split(".")[0]
+
+
+def _optional(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.is_file() else None

@@ -1,0 +1,310 @@
+"""The two configurations, with the fields and defaults of transformers 5.23, read from and written to its config.json.
+
+Fields that only matter in training (dropouts, SpecAugment probabilities, initialisation) are kept so that a file round-trips; this
+package runs inference and does not read them.  Keys that are no field (``architectures``, ``transformers_version`` ...) travel in ``extra``.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from sewnp.errors import ConfigError
+from sewnp.layers.activations import activation
+from sewnp.layers.masking import frame_count
+
+_SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "squeeze_factor", "num_conv_pos_embeddings",
+          "num_conv_pos_embedding_groups", "classifier_proj_size")  # fmt: skip
+_PROBABILITIES = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
+                  "mask_time_prob", "mask_feature_prob")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Config:
+    """What both families share.  Every field is checked on construction; ConfigError names the field, what was expected and what was found."""
+
+    model_type: ClassVar[str]
+    prefix: ClassVar[str]
+
+    vocab_size: int = 32
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    squeeze_factor: int = 2
+    hidden_act: str = "gelu"
+    hidden_dropout: float = 0.1
+    activation_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    feat_proj_dropout: float = 0.0
+    final_dropout: float = 0.1
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    feat_extract_norm: str = "group"
+    feat_extract_activation: str = "gelu"
+    conv_dim: tuple[int, ...] = (64, 128, 128, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512)
+    conv_stride: tuple[int, ...] = (5, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1)
+    conv_kernel: tuple[int, ...] = (10, 3, 1, 3, 1, 3, 1, 3, 1, 2, 1, 2, 1)
+    conv_bias: bool = False
+    num_conv_pos_embeddings: int = 128
+    num_conv_pos_embedding_groups: int = 16
+    apply_spec_augment: bool = True
+    mask_time_prob: float = 0.05
+    mask_time_length: int = 10
+    mask_time_min_masks: int = 2
+    mask_feature_prob: float = 0.0
+    mask_feature_length: int = 10
+    mask_feature_min_masks: int = 0
+    ctc_loss_reduction: str = "mean"
+    ctc_zero_infinity: bool = False
+    use_weighted_layer_sum: bool = False
+    classifier_proj_size: int = 256
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | None = 2
+    id2label: dict[int, str] = field(default_factory=lambda: {0: "LABEL_0", 1: "LABEL_1"})
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), _TYPES[type(self)][f.name]))
+        for name in _SIZES:
+            _expect(getattr(self, name) >= 1, name, "a number of 1 or more", getattr(self, name))
+        for name in _PROBABILITIES:
+            _expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1", getattr(self, name))
+        _expect(self.num_hidden_layers >= 0, "num_hidden_layers", "a number of 0 or more", self.num_hidden_layers)
+        _expect(self.layer_norm_eps >= 0, "layer_norm_eps", "a number of 0 or more", self.layer_norm_eps)
+        _expect(self.feat_extract_norm in ("group", "layer"), "feat_extract_norm", "'group' or 'layer'", self.feat_extract_norm)
+        _expect(
+            self.ctc_loss_reduction in ("mean", "sum", "none"),
+            "ctc_loss_reduction",
+            "'mean', 'sum' or 'none'",
+            self.ctc_loss_reduction,
+        )
+        for name in ("hidden_act", "feat_extract_activation"):
+            _check_activation(name, getattr(self, name))
+        self._check_convolutions()
+        self._check_division()
+        self._check_unbuilt()
+
+    def _check_convolutions(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in ("conv_dim", "conv_stride", "conv_kernel")}
+        _expect(
+            len(set(lengths.values())) == 1 and self.conv_dim,
+            "conv_dim, conv_stride, conv_kernel",
+            "equal lengths of 1 or more",
+            lengths,
+        )
+        for name in lengths:
+            _expect(min(getattr(self, name)) >= 1, name, "numbers of 1 or more", getattr(self, name))
+        declared = self.extra.get("num_feat_extract_layers", len(self.conv_dim))
+        _expect(declared == len(self.conv_dim), "num_feat_extract_layers", f"{len(self.conv_dim)}, the length of conv_dim", declared)
+
+    def _check_division(self) -> None:
+        for name in ("num_conv_pos_embedding_groups", *(["num_attention_heads"] if self.num_hidden_layers else [])):
+            _expect(
+                self.hidden_size % getattr(self, name) == 0,
+                name,
+                f"a divisor of hidden_size={self.hidden_size}",
+                getattr(self, name),
+            )
+
+    def _check_unbuilt(self) -> None:
+        _expect(not self.extra.get("add_adapter"), "add_adapter", "false: neither family has an adapter", self.extra.get("add_adapter"))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The configuration that a parsed config.json describes.  Unknown keys are kept in ``extra``; ``num_labels`` alone makes labels."""
+        found = values.get("model_type", cls.model_type)
+        _expect(found == cls.model_type, "model_type", repr(cls.model_type), found)
+        known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
+        derived = {"model_type", "label2id", "num_labels"}
+        chosen = {name: value for name, value in values.items() if name in known}
+        labels = values.get("num_labels")
+        if labels is not None and "id2label" not in values:
+            _expect(isinstance(labels, int) and labels >= 1, "num_labels", "a number of 1 or more", labels)
+            chosen["id2label"] = {i: f"LABEL_{i}" for i in range(labels)}
+        extra = {name: value for name, value in values.items() if name not in known | derived}
+        return cls(**chosen, extra=extra)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What config.json holds: every field, the keys of ``extra``, and what follows from them."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("extra", "id2label")}
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        labels = {}
+        if self.id2label != {0: "LABEL_0", 1: "LABEL_1"}:  # as transformers, which writes labels only where they were named
+            labels = {
+                "id2label": {str(i): label for i, label in self.id2label.items()},
+                "label2id": {v: k for k, v in self.id2label.items()},
+            }
+        return values | labels | self.extra | {"model_type": self.model_type, "num_feat_extract_layers": len(self.conv_dim)}
+
+    @property
+    def num_labels(self) -> int:
+        """Classes of the classification head."""
+        return len(self.id2label)
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next: the product of the strides (``inputs_to_logits_ratio`` in transformers)."""
+        product = 1
+        for stride in self.conv_stride:
+            product *= stride
+        return product
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one frame sees, before the normalisation over time and the transformer."""
+        return self.samples_for(1)
+
+    def frames(self, samples: int) -> int:
+        """Frames that so many samples give: one row of logits each; 0 where there are too few."""
+        return max(0, frame_count(samples, kernels=self.conv_kernel, strides=self.conv_stride))
+
+    def samples_for(self, frames: int) -> int:
+        """The fewest samples that give so many frames."""
+        samples = frames
+        for kernel, stride in zip(reversed(self.conv_kernel), reversed(self.conv_stride), strict=True):
+            samples = (samples - 1) * stride + kernel
+        return samples
+
+    @property
+    def minimum_samples(self) -> int:
+        """The fewest samples a forward pass accepts: one squeezed frame's worth."""
+        return self.samples_for(self.squeeze_factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SEWConfig(_Config):
+    """Configuration of SEW (model_type ``"sew"``).  Source: Wu et al. 2021, arXiv 2109.06870; fields as transformers 5.23 names them."""
+
+    model_type: ClassVar[str] = "sew"
+    prefix: ClassVar[str] = "sew"
+
+    layerdrop: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _expect(0 <= self.layerdrop <= 1, "layerdrop", "a number from 0 to 1", self.layerdrop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SEWDConfig(_Config):
+    """Configuration of SEW-D, SEW with disentangled attention (model_type ``"sew-d"``)."""
+
+    model_type: ClassVar[str] = "sew-d"
+    prefix: ClassVar[str] = "sew_d"
+
+    hidden_act: str = "gelu_python"
+    layer_norm_eps: float = 1e-7
+    feature_layer_norm_eps: float = 1e-5
+    max_position_embeddings: int = 512
+    max_relative_positions: int = -1
+    position_buckets: int = 256
+    share_att_key: bool = True
+    relative_attention: bool = True
+    pos_att_type: tuple[str, ...] = ("p2c", "c2p")
+    norm_rel_ebd: str = "layer_norm"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _expect(self.feature_layer_norm_eps >= 0, "feature_layer_norm_eps", "a number of 0 or more", self.feature_layer_norm_eps)
+        _expect(self.max_position_embeddings >= 1, "max_position_embeddings", "a number of 1 or more", self.max_position_embeddings)
+        middle = self.position_buckets // 2
+        if self.relative_attention and self.position_buckets > 0:
+            # transformers builds these too, and then divides by zero or fills the buckets with nonsense
+            _expect(middle >= 1 and self.max_distance - 1 > middle, "position_buckets",
+                    f"0 or less, or from 2 to 2 * ({self.max_distance} - 2)", self.position_buckets)  # fmt: skip
+
+    def _check_unbuilt(self) -> None:
+        super()._check_unbuilt()
+        kernel = self.extra.get("conv_kernel_size", 0)
+        _expect(kernel in (0, None), "conv_kernel_size", "0: the convolution layer of DeBERTa is not built", kernel)
+        size = self.hidden_size // self.num_attention_heads
+        found = self.extra.get("attention_head_size", size)
+        _expect(found == size, "attention_head_size", f"{size}, hidden_size / num_attention_heads", found)
+
+    def to_dict(self) -> dict[str, Any]:
+        values = super().to_dict()
+        if self.max_relative_positions < 1:  # transformers does not declare this one: written only where it says something
+            del values["max_relative_positions"]
+        return values
+
+    @property
+    def max_distance(self) -> int:
+        """The largest relative distance told apart: ``max_relative_positions`` where given, else ``max_position_embeddings``."""
+        return self.max_relative_positions if self.max_relative_positions >= 1 else self.max_position_embeddings
+
+    @property
+    def span(self) -> int:
+        """Half the rows of the table of relative positions."""
+        return self.position_buckets if self.position_buckets > 0 else self.max_distance
+
+    @property
+    def normalizes_positions(self) -> bool:
+        """Whether a layer norm goes over the table of relative positions."""
+        return "layer_norm" in [part.strip() for part in self.norm_rel_ebd.lower().split("|")]
+
+
+Config = SEWConfig | SEWDConfig
+"""Either family's configuration."""
+
+_TYPES: dict[type, dict[str, Any]] = {cls: typing.get_type_hints(cls) for cls in (SEWConfig, SEWDConfig)}
+
+
+def config_from_dict(values: Mapping[str, Any]) -> Config:
+    """The configuration of the family that ``model_type`` names.  Raises ConfigError for any other family and for wrong fields."""
+    for cls in (SEWConfig, SEWDConfig):
+        if values.get("model_type") == cls.model_type:
+            return cls.from_dict(values)
+    raise ConfigError(f"model_type: expected 'sew' or 'sew-d', found {values.get('model_type')!r}")
+
+
+def _expect(condition: Any, name: str, expected: str, found: Any) -> None:
+    if not condition:
+        raise ConfigError(f"{name}: expected {expected}, found {found!r}")
+
+
+def _check_activation(name: str, value: str) -> None:
+    try:
+        activation(value)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def _typed(name: str, value: Any, expected: Any) -> Any:
+    """The value with its field's type: lists become tuples, whole numbers floats, digit keys integers; anything else is refused."""
+    if isinstance(expected, types.UnionType):
+        return None if value is None else _typed(name, value, typing.get_args(expected)[0])
+    if typing.get_origin(expected) is tuple:
+        _expect(isinstance(value, (list, tuple)), name, "a list", value)
+        return tuple(_typed(f"{name}[{i}]", item, typing.get_args(expected)[0]) for i, item in enumerate(value))
+    if name == "id2label":
+        return _labels(value)
+    if name == "extra":
+        _expect(isinstance(value, dict), name, "a dict", value)
+        return value
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if expected is float and number:
+        return float(value)
+    _expect(
+        type(value) is expected,
+        name,
+        {int: "an integer", float: "a number", bool: "true or false", str: "a string"}[expected],
+        value,
+    )
+    return value
+
+
+def _labels(value: Any) -> dict[int, str]:
+    _expect(isinstance(value, dict) and value, "id2label", "a dict from 0, 1, ... to names", value)
+    try:
+        labels = {int(i): label for i, label in value.items()}
+    except (TypeError, ValueError):
+        raise ConfigError(f"id2label: expected whole numbers as keys, found {list(value)!r}") from None
+    _expect(sorted(labels) == list(range(len(labels))), "id2label", "the keys 0, 1, ... without gaps", sorted(labels))
+    for i, label in labels.items():
+        _expect(isinstance(label, str), f"id2label[{i}]", "a string", label)
+    return dict(sorted(labels.items()))

@@ -1,0 +1,89 @@
+"""What a forward pass costs, counted from the configuration alone: shapes, multiply-adds, memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sewnp.config import Config, SEWDConfig
+from sewnp.parameters import Head, head_shapes, parameter_shapes
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the model's story: what it makes of a clip, what it has learned, what it costs."""
+
+    name: str
+    frames: int
+    """Steps in time that it gives."""
+    channels: int
+    parameters: int
+    multiply_adds: int
+    """Multiplications of its matrix products, one addition with each; element-wise work is not counted."""
+
+
+def stages(config: Config, samples: int, head: Head | None = None) -> list[Stage]:
+    """The stages of a forward pass over so many samples, in the order of computation.  samples: at least ``config.minimum_samples``."""
+    return [*_convolutions(config, samples), *_transformer(config, config.frames(samples)), *_head(config, config.frames(samples), head)]
+
+
+def attention_bytes(config: Config, samples: int, *, batch: int = 1, itemsize: int = 4) -> int:
+    """Memory that one layer's attention takes for a moment: several arrays of one number a head, query and key."""
+    squeezed = config.frames(samples) // config.squeeze_factor
+    arrays = 6 if isinstance(config, SEWDConfig) else 4  # scores, their exponentials, probabilities; c2p and p2c terms
+    return arrays * batch * config.num_attention_heads * squeezed**2 * itemsize
+
+
+def _convolutions(config: Config, samples: int) -> Iterator[Stage]:
+    frames, channels = samples, 1
+    for i, (dim, kernel, stride) in enumerate(zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)):
+        frames = (frames - kernel) // stride + 1
+        own = f"feature_extractor.conv_layers.{i}."
+        yield Stage(f"convolution {i}", frames, dim, _parameters(config, own), frames * dim * channels * kernel)
+        channels = dim
+
+
+def _transformer(config: Config, frames: int) -> Iterator[Stage]:
+    hidden, last, factor = config.hidden_size, config.conv_dim[-1], config.squeeze_factor
+    squeezed = frames // factor
+    projected = frames * last * hidden if last != hidden else 0
+    yield Stage("projection", frames, hidden, _parameters(config, "layer_norm.", "feature_projection.", "masked_spec_embed"), projected)
+    taps = hidden // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
+    position = _parameters(config, "encoder.pos_conv_embed.", "encoder.layer_norm.")
+    yield Stage("squeeze and position", squeezed, hidden, position, squeezed * hidden * taps)
+    layers = _parameters(config, "encoder.layers.", "encoder.encoder.")
+    yield Stage(
+        f"transformer, {config.num_hidden_layers} layers", squeezed, hidden, layers, config.num_hidden_layers * _layer(config, squeezed)
+    )
+    upsample = _parameters(config, "encoder.upsample.")
+    yield Stage("upsampling", frames, hidden, upsample, squeezed * hidden * factor * hidden)
+
+
+def _layer(config: Config, frames: int) -> int:
+    """Multiply-adds of one transformer layer: four projections, scores and context, feed-forward, and SEW-D's position terms."""
+    hidden = config.hidden_size
+    count = frames * 4 * hidden**2 + 2 * frames**2 * hidden + 2 * frames * hidden * config.intermediate_size
+    if isinstance(config, SEWDConfig) and config.relative_attention:
+        terms = len({"c2p", "p2c"} & set(config.pos_att_type))
+        count += terms * 2 * config.span * (hidden**2 + frames * hidden)  # the table projected, then every frame against every position
+    return count
+
+
+def _head(config: Config, frames: int, head: Head | None) -> Iterator[Stage]:
+    parameters = sum(_size(shape) for shape in head_shapes(config, head).values())
+    if head == "ctc":
+        yield Stage("ctc head", frames, config.vocab_size, parameters, frames * config.hidden_size * config.vocab_size)
+    if head == "classification":
+        steps = frames // config.squeeze_factor if config.use_weighted_layer_sum else frames
+        width = config.classifier_proj_size
+        yield Stage("classification head", 1, config.num_labels, parameters, steps * config.hidden_size * width + width * config.num_labels)
+
+
+def _parameters(config: Config, *scopes: str) -> int:
+    keys = tuple(f"{config.prefix}.{scope}" for scope in scopes)
+    return sum(_size(shape) for key, shape in parameter_shapes(config).items() if key.startswith(keys))
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size

@@ -1,0 +1,93 @@
+"""The CTC loss: minus the log-likelihood of the labels, with the conventions of torch and of transformers' CTC heads."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sewnp.ctc.lattice import check_blank, ctc_alpha, log_likelihood, refuse
+from sewnp.errors import InputError
+from sewnp.layers.observe import unseen
+from sewnp.types import Array, See
+
+IGNORED = -100
+"""The label that transformers pads with: dropped before the loss."""
+
+
+def clean_labels(labels: npt.ArrayLike, *, blank: int, vocab_size: int) -> tuple[Array, Array]:
+    """Labels as a dataset has them to targets and their lengths.  (B, L) -> (B, S) int64, (B,) int64, S the longest that is left.
+
+    Labels of -100 and labels that equal the blank are dropped *wherever they stand*, and the rest closes up: that is what
+    transformers 5.23 does, so with blank 0 a zero inside a label row vanishes.  Rows are filled up with the blank, which no target
+    holds.  Labels may be of any integer dtype, or floats with integral values; one dimension is a batch of one.
+
+    Raises InputError, naming value and position, for any other negative label (transformers lets torch read outside its arrays),
+    for a label >= ``vocab_size``, and for a float that is not integral.
+    """
+    labels = np.asarray(labels)
+    check_blank(blank, vocab_size)
+    if labels.ndim not in (1, 2):
+        raise InputError(f"labels: expected shape (batch, length) or (length,), found {labels.shape}")
+    if np.issubdtype(labels.dtype, np.floating):
+        refuse("labels", labels, labels != np.floor(labels), "an integral value")
+    elif not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"labels: expected integers, found dtype {labels.dtype}")
+    out_of_range = ((labels < 0) & (labels != IGNORED)) | (labels >= vocab_size)
+    refuse("labels", labels, out_of_range, f"{IGNORED} or 0 <= label < {vocab_size}")
+
+    rows = np.atleast_2d(labels).astype(np.int64)
+    kept = (rows != IGNORED) & (rows != blank)
+    lengths = kept.sum(axis=1)
+    longest = lengths.max(initial=0)
+    targets = np.full((len(rows), longest), blank, dtype=np.int64)
+    targets[np.arange(longest) < lengths[:, None]] = rows[kept]  # both sides run row by row
+    return targets, lengths
+
+
+def ctc_loss(
+    log_probs: Array,
+    targets: npt.ArrayLike,
+    input_lengths: npt.ArrayLike,
+    target_lengths: npt.ArrayLike,
+    *,
+    blank: int,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    zero_infinity: bool = False,
+    see: See = unseen,
+) -> Array:
+    """Minus the log of the probability that a path spells the target.  (B, T, V) -> () for mean and sum, (B,) for none, in nats.
+
+    ``log_probs`` come from :func:`sewnp.layers.log_softmax`; ``targets`` (B, S) and ``target_lengths`` from :func:`clean_labels`;
+    ``input_lengths`` (B,) counts frames.  "mean" divides each loss by its target's length (at least 1) before it averages the
+    batch.  The dtype is that of ``log_probs``; a CTC head of transformers always computes this in float32, whatever the model's
+    dtype.
+
+    What is not quite a number has a meaning too:
+
+    * A target that no path can spell has loss inf, which is an answer and not an error; ``zero_infinity`` makes it 0.  See
+      :func:`sewnp.ctc.log_likelihood` for which targets those are.
+    * Without frames the empty target costs 0 (+0.0; torch's is -0.0) and every other inf.
+    * NaN anywhere in a sample's first ``input_lengths`` frames makes that sample's loss NaN, even where no path of the target reads
+      it and with ``zero_infinity`` too; the other samples keep theirs.
+
+    Stages for ``see``: ``alpha`` (B, T, 2S + 1), ``losses`` (B,) before they are reduced.  Raises InputError for what
+    :func:`sewnp.ctc.ctc_alpha` refuses, an unknown reduction, and the mean of no samples.
+
+    Graves et al. (2006), section 4.1; reductions as in ``torch.nn.functional.ctc_loss``.
+    """
+    if reduction not in ("mean", "sum", "none"):
+        raise InputError(f"reduction: expected mean, sum or none, found {reduction!r}")
+    alpha = see("alpha", ctc_alpha(log_probs, targets, input_lengths, target_lengths, blank=blank))
+    losses = 0.0 - log_likelihood(alpha, input_lengths, target_lengths)  # a plain minus sign would make -0.0 of certainty
+    in_clip = np.arange(log_probs.shape[1]) < np.asarray(input_lengths)[:, None]
+    losses = np.where((np.isnan(log_probs).any(axis=2) & in_clip).any(axis=1), np.nan, losses)
+    if zero_infinity:
+        losses = np.where(np.isinf(losses), 0, losses)
+    losses = see("losses", losses)
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return np.asarray(losses.sum())
+    if losses.size == 0:
+        raise InputError("log_probs: expected at least one sample to average over, found none")
+    return np.asarray((losses / np.maximum(target_lengths, 1).astype(losses.dtype)).mean())

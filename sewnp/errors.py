@@ -1,0 +1,37 @@
+"""The errors that bad input can cause.  Each message names the file, key or argument, what was expected and what was found."""
+
+from collections.abc import Sequence
+
+from sewnp.types import Array
+
+
+class SewError(Exception):
+    """The parent of every error that bad input can cause: catch this one to catch them all."""
+
+
+class ConfigError(SewError, ValueError):
+    """A configuration that is wrong in itself, or asks for what this package does not build."""
+
+
+class CheckpointError(SewError):
+    """A checkpoint folder or file that is missing, damaged, or does not hold what its configuration promises."""
+
+
+class AudioError(SewError):
+    """Audio that cannot be read or cannot be used."""
+
+
+class TokenizerError(SewError, ValueError):
+    """A vocabulary that is not one, or text and ids that it cannot express."""
+
+
+class InputError(SewError, ValueError):
+    """An argument of the wrong shape, dtype or range."""
+
+
+def check_shape(name: str, x: Array, expected: Sequence[int | None]) -> None:
+    """Raise InputError unless ``x`` has the expected shape; None stands for any size."""
+    fits = x.ndim == len(expected) and all(want in (None, size) for want, size in zip(expected, x.shape, strict=True))
+    if not fits:
+        wanted = ", ".join("*" if size is None else str(size) for size in expected)
+        raise InputError(f"{name}: expected shape ({wanted}{',' if len(expected) == 1 else ''}), found {x.shape}")

@@ -1,0 +1,70 @@
+"""From a mask over samples to a mask over frames, squeezed frames, and pairs of a query and a key.
+
+Two sets of rules exist.  ``"any"`` is what transformers does since 5.13: a squeezed frame counts when any of its frames is real, a clip
+without frames has no real frame, and only keys are masked.  ``"floor"`` is the complete set before: a squeezed frame counts when all of
+its frames are real, a clip without frames counts as whole, and SEW-D masks queries too.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from sewnp.errors import InputError
+from sewnp.layers.convolution import conv_length
+from sewnp.types import Array
+
+Masking: TypeAlias = Literal["any", "floor"]
+"""The name of a set of mask rules."""
+
+MASKINGS: tuple[Masking, ...] = ("any", "floor")
+
+
+def frame_count(samples: int, *, kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Frames that a convolution stack makes of so many samples; 0 or less where there are too few for one frame."""
+    for kernel, stride in zip(kernels, strides, strict=True):
+        samples = conv_length(samples, kernel=kernel, stride=stride)
+    return samples
+
+
+def frame_lengths(attention_mask: Array, *, kernels: Sequence[int], strides: Sequence[int]) -> Array:
+    """Real frames of each clip.  attention_mask (B, n), 1 for a real sample and 0 for padding, any dtype -> (B,) int64.
+
+    Only the number of ones counts, not where they stand: a clip padded on the left is taken for one padded on the right, as in the
+    original.  Can be 0 or less.  Raises InputError for a mask that is not two-dimensional, or holds anything but 0 and 1.
+    """
+    if attention_mask.ndim != 2:
+        raise InputError(f"attention_mask: expected shape (batch, samples), found {attention_mask.shape}")
+    ones = attention_mask == 1
+    if not np.all(ones | (attention_mask == 0)):
+        raise InputError("attention_mask: expected only 0 and 1, found other values")
+    return np.array([frame_count(int(n), kernels=kernels, strides=strides) for n in ones.sum(axis=1)], dtype=np.int64)
+
+
+def frame_mask(lengths: Array, frames: int, *, masking: Masking = "any") -> Array:
+    """True for the real frames of each clip.  lengths (B,) -> (B, frames) bool.
+
+    A length of 0 or less gives a row of False under "any".  Under "floor" it counts from the end: 0 is the whole row, -1 all but the last.
+    """
+    if masking == "floor":
+        lengths = np.where(lengths <= 0, frames + lengths, lengths)
+    return np.arange(frames) < lengths[:, None]
+
+
+def squeeze_mask(mask: Array, factor: int, *, masking: Masking = "any") -> Array:
+    """True for the real squeezed frames.  (B, T) bool -> (B, T // factor) bool: any frame of the group ("any"), or the whole group ("floor")."""
+    batch, frames = mask.shape
+    squeezed = frames // factor
+    if masking == "any":
+        return mask[:, : squeezed * factor].reshape(batch, squeezed, factor).any(axis=2)
+    return np.arange(squeezed) < (mask.sum(axis=1) // factor)[:, None]
+
+
+def key_mask(mask: Array) -> Array:
+    """A mask over frames as attention reads it, hiding keys from every query.  (B, N) -> (B, 1, 1, N)"""
+    return mask[:, None, None, :]
+
+
+def query_key_mask(mask: Array) -> Array:
+    """The same, with padded queries looking nowhere ("floor" rules of SEW-D).  (B, N) -> (B, 1, N, N)"""
+    return mask[:, None, None, :] & mask[:, None, :, None]

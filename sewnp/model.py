@@ -1,0 +1,300 @@
+"""A model: configuration, weights, tokenizer and features tied together, ready to be called."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sewnp.checkpoints import Checkpoint, flatten, nest, read_checkpoint, write_checkpoint
+from sewnp.config import Config
+from sewnp.costs import attention_bytes
+from sewnp.errors import AudioError, CheckpointError, ConfigError, InputError, SewError, TokenizerError
+from sewnp.initialization import initial_weights
+from sewnp.layers.masking import MASKINGS, Masking
+from sewnp.layers.observe import unseen
+from sewnp.layers.softmax import softmax
+from sewnp.networks import Output, run, textbook_trunk
+from sewnp.parameters import HEADS, Head, parameter_count
+from sewnp.speech.audio import Source, as_waveform, read_audio, resample
+from sewnp.speech.features import Clip, FeatureExtractor, Features
+from sewnp.speech.tokenizer import CTCTokenizer
+from sewnp.speech.transcript import Transcript, transcript_from_logits
+from sewnp.types import Array, See, Weights
+
+EMBEDDED = ("digits", "digits-d", "digit-words")
+"""The models that come with the package."""
+
+_PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """SEW or SEW-D with its weights.  Made by ``sewnp.load`` and ``sewnp.from_config``."""
+
+    config: Config
+    weights: Weights
+    """Nested dict of arrays with the checkpoint's own names: ``weights["lm_head"]["bias"]``."""
+    head: Head | None
+    masking: Masking = "any"
+    feature_extractor: FeatureExtractor = FeatureExtractor()
+    tokenizer: CTCTokenizer | None = None
+    name: str = "model"
+    """What the model was loaded as."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: what the model computes in."""
+        first: Array = self.weights[self.config.prefix]["layer_norm"]["weight"]
+        return first.dtype
+
+    def __call__(
+        self,
+        input_values: Array,
+        attention_mask: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        mask_time_indices: npt.ArrayLike | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        *,
+        see: See = unseen,
+    ) -> Output:
+        """Run the network.  input_values: (B, n) floats, normalised as ``features`` does it, computed in the model's dtype.
+
+        attention_mask: (B, n) of 1 for samples and 0 for padding.  labels: (B, S) token ids for CTC, -100 for padding; (B,) classes for
+        classification.  mask_time_indices: (B, T) bool, frames to hide behind ``masked_spec_embed``.  see: shown every stage by name.
+
+        Raises InputError for arrays of the wrong shape or dtype, NaN and infinities, clips shorter than ``config.minimum_samples``,
+        and clips so long that attention would not fit into this machine's memory.
+        """
+        x = self._checked_input(np.asarray(input_values))
+        batch, samples = x.shape
+        mask = None if attention_mask is None else np.asarray(attention_mask)
+        if mask is not None and mask.shape != x.shape:
+            raise InputError(f"attention_mask: expected shape {x.shape}, found {mask.shape}")
+        hidden = None if mask_time_indices is None else np.asarray(mask_time_indices)
+        if hidden is not None and hidden.shape != (batch, self.config.frames(samples)):
+            raise InputError(f"mask_time_indices: expected shape {(batch, self.config.frames(samples))}, found {hidden.shape}")
+        if hidden is not None and self.config.apply_spec_augment and "masked_spec_embed" not in self.weights[self.config.prefix]:
+            raise InputError("mask_time_indices: this model has no masked_spec_embed (mask_time_prob and mask_feature_prob are 0)")
+        trunk = textbook_trunk(self.config, self.weights[self.config.prefix], masking=self.masking)
+        return run(
+            trunk,
+            self.weights,
+            self.config,
+            x,
+            head=self.head,
+            masking=self.masking,
+            attention_mask=mask,
+            labels=None if labels is None else np.asarray(labels),
+            time_mask=None if hidden is None else hidden.astype(bool),
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            see=see,
+        )
+
+    def features(self, audio: Clip | Sequence[Clip], *, sampling_rate: int | None = None, attention_mask: bool | None = None) -> Features:
+        """Normalised, padded ``input_values`` and, where the model wants one, an ``attention_mask``.  See FeatureExtractor."""
+        return self.feature_extractor(audio, sampling_rate=sampling_rate, attention_mask=attention_mask)
+
+    def transcribe(self, audio: Source | Clip, *, sampling_rate: int | None = None) -> Transcript:
+        """The words in a clip: greedy CTC decoding.  audio: a path, an open file, "-" for standard input, or samples (n,).
+
+        sampling_rate: of samples given as an array, in Hz; by default the model's own.  A clip shorter than one squeezed frame has an
+        empty text.  Raises AudioError for audio that cannot be used, naming it, and InputError for a model without a CTC head.
+        """
+        if self.head != "ctc":
+            raise InputError(f"{self.name}: transcribing needs a CTC head, found {self.head or 'none'}")
+        if self.tokenizer is None:
+            raise TokenizerError(f"{self.name}: transcribing needs a vocab.json, which the checkpoint folder does not hold")
+        waveform = self._waveform(audio, sampling_rate)
+        rate = self.feature_extractor.sampling_rate
+        logits = np.zeros((0, self.config.vocab_size), self.dtype)
+        if len(waveform) >= self.config.minimum_samples:
+            logits = self._logits(waveform, audio)[0]
+        return transcript_from_logits(
+            logits, self.tokenizer, seconds_per_frame=Fraction(self.config.hop, rate), duration=len(waveform) / rate
+        )
+
+    def classify(self, audio: Source | Clip, *, sampling_rate: int | None = None) -> list[tuple[str, float]]:
+        """Labels with their probabilities, best first.  Arguments as ``transcribe``.
+
+        Raises AudioError for audio that cannot be used or is too short, and InputError for a model without a classification head.
+        """
+        if self.head != "classification":
+            raise InputError(f"{self.name}: classifying needs a classification head, found {self.head or 'none'}")
+        waveform = self._waveform(audio, sampling_rate)
+        if len(waveform) < self.config.minimum_samples:
+            raise AudioError(f"{_named(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
+        scores = softmax(self._logits(waveform, audio))[0]
+        return [(self.config.id2label[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
+
+    def flat_weights(self) -> dict[str, Array]:
+        """The weights by the keys that transformers 5 writes: ``{"sew.encoder.layer_norm.weight": array, ...}``."""
+        return flatten(self.weights)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write a checkpoint folder that transformers loads, in the model's dtype.  Raises CheckpointError when it cannot be written."""
+        tokenizer = self.tokenizer
+        checkpoint = Checkpoint(
+            config=self.config,
+            head=self.head,
+            weights=self.flat_weights(),
+            preprocessor=self.feature_extractor.to_dict(),
+            vocab=None if tokenizer is None else tokenizer.vocab,
+            tokenizer=None if tokenizer is None else tokenizer.config,
+        )
+        write_checkpoint(Path(folder), checkpoint)
+
+    def _waveform(self, audio: Source | Clip, sampling_rate: int | None) -> Array:
+        rate = self.feature_extractor.sampling_rate
+        if isinstance(audio, (str, os.PathLike)) or hasattr(audio, "read"):
+            if sampling_rate is not None:
+                raise InputError("sampling_rate: expected only with samples; a file says its own rate")
+            return read_audio(audio, sampling_rate=rate)
+        return resample(as_waveform(audio), rate if sampling_rate is None else sampling_rate, rate)
+
+    def _logits(self, waveform: Array, audio: object) -> Array:
+        """Logits of one clip, run alone and without a mask; errors name the clip."""
+        try:
+            logits = self(self.features(waveform, attention_mask=False).input_values).logits
+        except InputError as error:
+            raise AudioError(f"{_named(audio)}: {error}") from error
+        assert logits is not None  # the caller has checked the head
+        return logits
+
+    def _checked_input(self, x: Array) -> Array:
+        if x.ndim != 2 or x.dtype.kind != "f":
+            raise InputError(f"input_values: expected floats of shape (batch, samples), found {x.dtype} of shape {x.shape}")
+        batch, samples = x.shape
+        if batch < 1 or samples < self.config.minimum_samples:
+            raise InputError(f"input_values: expected at least 1 clip and {self.config.minimum_samples} samples, found shape {x.shape}")
+        if not np.isfinite(x).all():
+            raise InputError(f"input_values: expected finite samples, found {np.count_nonzero(~np.isfinite(x))} NaN or infinite ones")
+        needed = attention_bytes(self.config, samples, batch=batch, itemsize=self.dtype.itemsize)
+        if needed > _memory():
+            raise InputError(
+                f"input_values: attention over {samples} samples at once needs about {needed / 2**30:.0f} GiB of memory, more than the"
+                f" {_memory() / 2**30:.0f} GiB of this machine; split the clip"
+            )
+        return x.astype(self.dtype, copy=False)
+
+
+def load(
+    model: str | os.PathLike[str],
+    *,
+    dtype: str | np.dtype[Any] | type[Any] = "float32",
+    masking: Masking = "any",
+    head: Head | Literal["auto"] | None = "auto",
+    fresh_head_seed: int | None = None,
+) -> Model:
+    """Load an embedded model by name ("digits", "digits-d", "digit-words"), or a checkpoint folder as transformers writes it.
+
+    A path wins over a name when it has a separator, or exists and holds config.json.  dtype: "float32" or "float64".  masking: the set of
+    mask rules, "any" (transformers since 5.13) or "floor" (before).  head: "ctc", "classification", None for the base model; by default
+    whatever the checkpoint holds.  fresh_head_seed: give the model a head with fresh weights drawn from this seed.
+
+    Raises CheckpointError and ConfigError naming file and key, ConfigError for unknown options.
+    """
+    folder, name = _folder(model)
+    _check_options(masking, head)
+    checkpoint = read_checkpoint(folder, head=head, fresh_head_seed=fresh_head_seed, dtype=_float(dtype))
+    return Model(
+        config=checkpoint.config,
+        weights=nest(checkpoint.weights),
+        head=checkpoint.head,
+        masking=masking,
+        feature_extractor=_parsed(folder / "preprocessor_config.json", FeatureExtractor.from_dict, checkpoint.preprocessor or {}),
+        tokenizer=_tokenizer(folder, checkpoint),
+        name=name,
+    )
+
+
+def from_config(
+    config: Config,
+    *,
+    head: Head | None = "ctc",
+    seed: int = 0,
+    dtype: str | np.dtype[Any] | type[Any] = "float32",
+    masking: Masking = "any",
+) -> Model:
+    """A model with fresh weights drawn from ``seed``, without a tokenizer.
+
+    Raises ConfigError for unknown options, and for a configuration whose weights would not fit into this machine's memory.
+    """
+    _check_options(masking, head)
+    count = parameter_count(config, head)
+    if count * _float(dtype).itemsize > _memory():
+        raise ConfigError(f"the configuration describes {count:,} parameters, more than fit into {_memory() / 2**30:.0f} GiB of memory")
+    return Model(config=config, weights=nest(initial_weights(config, head, seed=seed, dtype=_float(dtype))), head=head, masking=masking)
+
+
+def transcribe(audio: Source | Clip, *, model: str | os.PathLike[str] | Model = "digits", sampling_rate: int | None = None) -> Transcript:
+    """The words in a clip, in one call.  To transcribe several, load the model once and use ``model.transcribe``."""
+    ready = model if isinstance(model, Model) else load(model)
+    return ready.transcribe(audio, sampling_rate=sampling_rate)
+
+
+def _folder(model: str | os.PathLike[str]) -> tuple[Path, str]:
+    """Where a model lies, and what to call it."""
+    path = Path(model)
+    separators = {os.sep, os.altsep or os.sep}
+    if not isinstance(model, str) or separators & set(model) or (path / "config.json").is_file():
+        return path, path.resolve().name
+    if model in EMBEDDED:
+        return _PRETRAINED / model, model
+    raise CheckpointError(f"{model}: no embedded model of that name ({', '.join(EMBEDDED)}) and no folder with a config.json")
+
+
+def _check_options(masking: str, head: str | None) -> None:
+    if masking not in MASKINGS:
+        raise ConfigError(f"masking: expected one of {MASKINGS}, found {masking!r}")
+    if head not in (*HEADS, "auto", None):
+        raise ConfigError(f"head: expected one of {HEADS} or None, found {head!r}")
+
+
+def _float(dtype: str | np.dtype[Any] | type[Any]) -> np.dtype[Any]:
+    try:
+        chosen = np.dtype(dtype)
+    except TypeError:
+        chosen = None
+    if chosen not in (np.float32, np.float64):
+        raise ConfigError(f"dtype: expected 'float32' or 'float64', found {dtype!r}")
+    return chosen
+
+
+def _tokenizer(folder: Path, checkpoint: Checkpoint) -> CTCTokenizer | None:
+    vocab = checkpoint.vocab
+    if vocab is None:
+        return None
+    return _parsed(
+        folder / "vocab.json",
+        lambda found: CTCTokenizer.from_files(found, checkpoint.tokenizer, checkpoint.special_tokens),
+        vocab,
+    )
+
+
+def _parsed(path: Path, parse: Any, values: dict[str, Any]) -> Any:
+    """Parse a file's content; the error names the file's folder too."""
+    try:
+        return parse(values)
+    except SewError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _named(audio: object) -> str:
+    if audio == "-":
+        return "standard input"
+    return os.fspath(audio) if isinstance(audio, (str, os.PathLike)) else getattr(audio, "name", None) or "audio"
+
+
+def _memory() -> int:
+    """Bytes of memory in this machine; where the system does not say, more than any."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**63

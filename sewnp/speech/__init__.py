@@ -1,0 +1,38 @@
+"""Everything between a recording and the network, and between the network and a text.
+
+A recording becomes a waveform (:mod:`~sewnp.speech.audio`), the waveform becomes features (:mod:`~sewnp.speech.features`), the network
+makes logits of them, one row every few samples.  Greedy decoding spells these (:mod:`~sewnp.speech.tokenizer`) and tells when each
+word was said (:mod:`~sewnp.speech.transcript`).  Nothing here knows the network.
+
+>>> import numpy as np
+>>> from sewnp.speech import CTCTokenizer, FeatureExtractor, transcript_from_logits
+>>> FeatureExtractor()(np.array([0.0, 0.5, 1.0]), sampling_rate=16000).input_values.round(3)
+array([[-1.225,  0.   ,  1.225]], dtype=float32)
+>>> tokenizer = CTCTokenizer.from_files({"<pad>": 0, "|": 1, "H": 2, "I": 3})
+>>> tokenizer.encode("HI HI")
+[2, 3, 1, 2, 3]
+>>> logits = np.log([[0.125, 0.125, 0.625, 0.125], [0.625, 0.125, 0.125, 0.125], [0.125, 0.125, 0.125, 0.625]])
+>>> word = transcript_from_logits(logits, tokenizer, seconds_per_frame=0.02, duration=0.07).words[0]
+>>> word.text, word.start, word.end, round(word.probability, 6)
+('HI', 0.0, 0.06, 0.625)
+"""
+
+from sewnp.speech.audio import as_waveform, mono, read_audio, resample
+from sewnp.speech.features import FeatureExtractor, Features
+from sewnp.speech.tokenizer import CTCTokenizer, Offsets, Span
+from sewnp.speech.transcript import Transcript, Word, transcript_from_logits
+
+__all__ = [
+    "CTCTokenizer",
+    "FeatureExtractor",
+    "Features",
+    "Offsets",
+    "Span",
+    "Transcript",
+    "Word",
+    "as_waveform",
+    "mono",
+    "read_audio",
+    "resample",
+    "transcript_from_logits",
+]

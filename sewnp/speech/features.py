@@ -1,0 +1,118 @@
+"""From a waveform to what the network takes: zero mean, unit variance, clips padded to one length.
+
+The twin of ``Wav2Vec2FeatureExtractor`` of transformers 5.23, bit for bit on floats at the model's own rate.  Three things are done
+better on purpose: sound at another rate is resampled (there: an error), integer samples give float32 (there: float64), and padding on
+the left is refused (there: with a mask, the statistics come from the wrong samples).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from sewnp.errors import AudioError, ConfigError
+from sewnp.speech.audio import HIGHEST_RATE, as_waveform, check_rate, resample
+from sewnp.types import Array
+
+Clip: TypeAlias = Array | Sequence[float]
+
+
+class Features(NamedTuple):
+    """What a model is called with."""
+
+    input_values: Array
+    """(B, n) float32, right-padded to the longest clip."""
+    attention_mask: Array | None
+    """(B, n) int32, ones for samples and zeros for padding; None unless asked for."""
+
+
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """preprocessor_config.json: how a model was fed when it was trained.  Raises ConfigError, naming field and value, for nonsense.
+
+    Models that normalise their first convolution over groups (``feat_extract_norm="group"``) were trained without mask, on padding
+    that the normalisation had shifted away from zero; those with layer norm want the mask.  ``return_attention_mask`` says which.
+    """
+
+    sampling_rate: int = 16000
+    """Hz."""
+    padding_value: float = 0.0
+    padding_side: str = "right"
+    return_attention_mask: bool = False
+    do_normalize: bool = True
+    feature_size: int = 1
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """The keys of the file that mean nothing here, kept for :meth:`to_dict`."""
+
+    def __post_init__(self) -> None:
+        rate, value = self.sampling_rate, self.padding_value
+        if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate <= HIGHEST_RATE:
+            raise ConfigError(f"sampling_rate: expected a whole number of Hz from 1 to {HIGHEST_RATE}, found {rate!r}")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST:
+            raise ConfigError(f"padding_value: expected a finite float32, found {value!r}")
+        for name in ("return_attention_mask", "do_normalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}: expected true or false, found {getattr(self, name)!r}")
+        if self.feature_size != 1:
+            raise ConfigError(f"feature_size: expected 1, a waveform, found {self.feature_size!r}")
+        if self.padding_side != "right":
+            raise ConfigError(
+                f"padding_side: expected 'right', found {self.padding_side!r}; padding on the left is not built, because in transformers"
+                " it normalises with the padding and overwrites the clip's end, and no published model asks for it"
+            )
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> "FeatureExtractor":
+        """From the content of preprocessor_config.json, or of ``feature_extractor`` in processor_config.json."""
+        if not isinstance(config, Mapping):
+            raise ConfigError(f"preprocessor_config.json: expected an object, found {type(config).__name__}")
+        known = {key: config[key] for key in _FIELDS if key in config}
+        return cls(**known, extra={key: value for key, value in config.items() if key not in known})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of preprocessor_config.json; what :meth:`from_dict` was given comes back whole."""
+        kind = {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}
+        return kind | dict(self.extra) | {key: getattr(self, key) for key in _FIELDS}
+
+    def __call__(self, audio: Clip | Sequence[Clip], *, sampling_rate: int | None = None, attention_mask: bool | None = None) -> Features:
+        """One clip, (n,), or a list of B clips -> :class:`Features`.  Clips are what :func:`~sewnp.speech.audio.as_waveform` takes.
+
+        ``sampling_rate`` is the clips' rate in Hz: other rates than the model's are resampled; None means the model's own.
+        ``attention_mask`` asks for the mask or declines it; None leaves that to ``return_attention_mask``.
+
+        Raises AudioError for clips that cannot be used, naming the clip, and InputError for a rate that is none.
+        """
+        rate = self.sampling_rate if sampling_rate is None else check_rate("sampling_rate", sampling_rate)
+        clips: dict[str, Any] = {f"audio[{i}]": clip for i, clip in enumerate(audio)} if _is_batch(audio) else {"audio": audio}
+        waveforms = [resample(as_waveform(clip, name=name), rate, self.sampling_rate) for name, clip in clips.items()]
+        masked = self.return_attention_mask if attention_mask is None else attention_mask
+
+        lengths = np.array([len(x) for x in waveforms])
+        longest = int(lengths.max())
+        padded = [np.pad(x, (0, longest - len(x)), constant_values=self.padding_value) for x in waveforms]
+        if self.do_normalize:
+            # Without a mask nobody can tell the padding from the clip, so it is normalised along and no longer is padding_value.
+            known = lengths.tolist() if masked else [longest] * len(padded)
+            padded = [self._normalize(name, x, length) for name, x, length in zip(clips, padded, known, strict=True)]
+        mask = (np.arange(longest) < lengths[:, None]).astype(np.int32) if masked else None
+        return Features(np.stack(padded), mask)
+
+    def _normalize(self, name: str, x: Array, length: int) -> Array:
+        """Zero mean and unit variance over the first ``length`` samples, padding_value after them.  (n,) -> (n,) float32"""
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below
+            mean, variance = x[:length].mean(), x[:length].var()
+            normal: Array = (x - mean) / np.sqrt(variance + 1e-7)
+        if not np.isfinite(variance):
+            raise AudioError(f"{name}: samples up to {np.abs(x).max():.3g} cannot be squared in float32; scale them to [-1, 1)")
+        normal[length:] = self.padding_value
+        return normal
+
+
+_LARGEST = float(np.finfo(np.float32).max)
+_FIELDS = ("do_normalize", "feature_size", "padding_side", "padding_value", "return_attention_mask", "sampling_rate")
+
+
+def _is_batch(audio: Any) -> bool:
+    """A list or tuple of clips, as opposed to one clip, be it an array or a list of numbers."""
+    return isinstance(audio, list | tuple) and len(audio) > 0 and (isinstance(audio[0], list | tuple) or getattr(audio[0], "ndim", 0) > 0)

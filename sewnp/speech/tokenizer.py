@@ -1,0 +1,360 @@
+"""Between text and ids: the character tokenizer of CTC models.
+
+A vocabulary maps tokens, mostly single letters, to ids.  Three tokens are special in meaning: ``<pad>`` is the CTC blank, ``|`` (the
+word delimiter) stands for the space, and ``<unk>`` for whatever the vocabulary lacks.  Follows ``Wav2Vec2CTCTokenizer`` of transformers
+5.23 (https://github.com/huggingface/transformers), whose files it reads and writes, and what 4.x wrote beside them.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sewnp.ctc.decoding import runs
+from sewnp.errors import InputError, TokenizerError
+
+# In the order in which transformers appends those that vocab.json lacks.
+DEFAULTS: Mapping[str, str | None] = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "sep_token": None,
+    "pad_token": "<pad>",
+    "cls_token": None,
+    "mask_token": None,
+    "word_delimiter_token": "|",
+}
+# transformers' clean-up of spaces before English punctuation and clitics, one after the other.
+CLEAN_UP = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'", " n't": "n't", " 'm": "'m", " 's": "'s", " 've": "'ve", " 're": "'re"}
+
+
+class Span(NamedTuple):
+    """A character or a word, and the frames from ``start`` to ``end``, the end not included, in which it was heard."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Offsets(NamedTuple):
+    """A decoded path with its places."""
+
+    text: str
+    characters: list[Span]
+    """Delimiters included, shown as spaces; blanks left out; case as in the vocabulary."""
+    words: list[Span]
+    """Maximal runs of characters without delimiter; a blank inside is part of the word."""
+
+
+class AddedToken(NamedTuple):
+    """A token that is found in the text before it is spelled, in the fields of ``added_tokens_decoder``."""
+
+    content: str
+    lstrip: bool = False
+    """Swallow the white space to the left."""
+    rstrip: bool = False
+    single_word: bool = False
+    """Found only at the edges of words: with a space, or nothing, to the left and to the right."""
+    special: bool = False
+    normalized: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class CTCTokenizer:
+    """Built by :meth:`from_files`.  ``vocab`` and ``config`` are what to write into vocab.json and tokenizer_config.json."""
+
+    vocab: dict[str, Any]
+    """Token to id, as in the file: nested by language where the file was."""
+    config: dict[str, Any]
+    """The file's keys, unknown ones too, with special and added tokens resolved as transformers 5.23 writes them."""
+    encoder: dict[str, int]
+    """Token to id in the base vocabulary, that of ``target_lang``."""
+    added: dict[int, AddedToken]
+    """Tokens of several characters and special tokens, in the vocabulary or appended to it."""
+    special: Mapping[str, str | None]
+    """``pad_token``, ``word_delimiter_token`` and so on."""
+    special_tokens: tuple[str, ...]
+    """All of them, once each, ``extra_special_tokens`` last."""
+
+    @classmethod
+    def from_files(
+        cls,
+        vocab: Mapping[str, Any],
+        tokenizer_config: Mapping[str, Any] | None = None,
+        special_tokens_map: Mapping[str, Any] | None = None,
+        added_tokens: Mapping[str, int] | None = None,
+        *,
+        target_lang: str | None = None,
+    ) -> "CTCTokenizer":
+        """From the contents of vocab.json, tokenizer_config.json, special_tokens_map.json and added_tokens.json, as dicts.
+
+        The last two are what transformers 4.x wrote; they count only where tokenizer_config has no ``added_tokens_decoder``.
+        ``target_lang`` picks the language of a nested vocabulary, by default the one that tokenizer_config names.
+        Special tokens that the vocabulary lacks get the ids behind its last.
+
+        Raises TokenizerError, naming file and key, for a vocabulary that does not map tokens to the ids 0, 1, 2, ..., once each;
+        for a language that it lacks; for a missing pad token, since CTC needs its blank.
+        """
+        config = dict(_mapping("tokenizer_config.json", tokenizer_config or {}))
+        legacy = "added_tokens_decoder" not in config
+        if legacy:
+            config |= _mapping("special_tokens_map.json", special_tokens_map or {})
+        if target_lang is not None:
+            config["target_lang"] = target_lang
+        encoder = _base_vocabulary(vocab, config.get("target_lang"))
+        special = {key: _content(key, config.get(key, default)) for key, default in DEFAULTS.items()}
+        if special["pad_token"] is None:
+            raise TokenizerError("tokenizer_config.json: pad_token: expected a token, CTC's blank, found null")
+        for key, kind, default in (("do_lower_case", bool, False), ("replace_word_delimiter_char", str, " ")):
+            if not isinstance(config.get(key, default), kind):
+                raise TokenizerError(f"tokenizer_config.json: {key}: expected a {kind.__name__}, found {config[key]!r}")
+        extras = _extra_special_tokens(config)
+        config.pop("additional_special_tokens", None)
+        special_tokens = tuple(dict.fromkeys([token for token in special.values() if token] + extras))
+
+        added = _stored_tokens(config, _mapping("added_tokens.json", added_tokens or {}) if legacy else {}, special_tokens)
+        if target_lang is not None:  # the stored ones may be another language's
+            added = {index: token for index, token in added.items() if index not in encoder.values()}
+        added = _all_added(encoder, added, special_tokens)
+
+        resolved = {key: token for key, token in special.items() if token is not None or key in config}
+        described = {str(index): token._asdict() for index, token in sorted(added.items())}
+        config = {"tokenizer_class": "Wav2Vec2CTCTokenizer"} | config | resolved | {"added_tokens_decoder": described}
+        if extras:
+            config["extra_special_tokens"] = extras
+        return cls(dict(vocab), config, encoder, added, special, special_tokens)
+
+    def __len__(self) -> int:
+        """Tokens in all, the added ones too."""
+        return len(self._ids)
+
+    @property
+    def do_lower_case(self) -> bool:
+        """Whether text is upper-cased when encoded and lower-cased when decoded; the name is transformers'."""
+        return bool(self.config.get("do_lower_case", False))
+
+    @property
+    def space(self) -> str:
+        """What a delimiter is shown as."""
+        return str(self.config.get("replace_word_delimiter_char", " "))
+
+    @property
+    def pad_token_id(self) -> int:
+        """The blank."""
+        return self.id_of(str(self.special["pad_token"]))
+
+    def id_of(self, token: str) -> int:
+        """A token's id, that of the unknown token for one that the vocabulary lacks.
+
+        Raises TokenizerError if there is no unknown token either.
+        """
+        unknown = self.special["unk_token"]
+        index = self._ids.get(token, self._ids.get(unknown) if unknown is not None else None)
+        if index is None:
+            raise TokenizerError(f"unk_token: null, and the vocabulary has no {token!r}")
+        return index
+
+    def token_of(self, index: int) -> str:
+        """An id's token, the unknown token for an id that no token has.  Raises TokenizerError if there is none."""
+        token = self._tokens.get(index, self.special["unk_token"])
+        if token is None:
+            raise TokenizerError(f"unk_token: null, and no token has the id {index}")
+        return token
+
+    def encode(self, text: str) -> list[int]:
+        """Spell a text.  No special tokens are put around it, and no white space is tidied: only ``" "`` is a delimiter.
+
+        Tokens of several characters are found first, the leftmost, of those the longest; most swallow the white space beside them.
+        Raises InputError for anything but a str, TokenizerError for unknown characters if there is no unknown token.
+        """
+        if not isinstance(text, str):
+            raise InputError(f"text: expected a str, found {type(text).__name__}")
+        contents = {token.content for token in self.added.values()}
+        ids: list[int] = []
+        for piece in [text] if self.config.get("split_special_tokens") else self._pieces(text):
+            ids.extend([self.id_of(piece)] if piece in contents else map(self.id_of, self._spell(piece)))
+        return ids
+
+    def decode(
+        self,
+        ids: npt.ArrayLike,
+        *,
+        skip_special_tokens: bool = False,
+        group_tokens: bool = True,
+        clean_up_tokenization_spaces: bool | None = None,
+        spaces_between_special_tokens: bool = False,
+    ) -> str:
+        """What a path of ids, (T,), spells: repeats merged, then blanks dropped, delimiters made spaces, the ends stripped.
+
+        ``group_tokens=False`` merges nothing: for labels, which are no path.  ``skip_special_tokens`` drops special tokens, the
+        delimiter excepted, *before* merging, so that "A<pad>A" becomes "A": labels again.  ``clean_up_tokenization_spaces`` removes
+        spaces before English punctuation; None leaves that to the configuration.  Unknown and negative ids are shown as unk_token.
+        Raises InputError for ids that are not integers in one dimension.
+        """
+        tokens = self._path(ids, skip_special_tokens)
+        spans = self._characters(tokens, group_tokens)
+        return self._text(spans, clean_up_tokenization_spaces, " " if spaces_between_special_tokens else "")
+
+    def offsets(self, ids: npt.ArrayLike) -> Offsets:
+        """What a path of ids, (T,), spells, and in which frames.  A word starts with its first character and ends with its last."""
+        characters = self._characters(self._path(ids, skip_special_tokens=False), group_tokens=True)
+        words: list[Span] = []
+        inside = False
+        for text, start, end in characters:
+            if text == self.space:
+                inside = False
+            elif inside:
+                words[-1] = Span(words[-1].text + text, words[-1].start, end)
+            else:
+                words.append(Span(text, start, end))
+                inside = True
+        return Offsets(self._text(characters, None, ""), characters, words)
+
+    def _pieces(self, text: str) -> list[str]:
+        """Cut a text at its added tokens, and let these swallow the white space that they are to swallow."""
+        tokens = {token.content: token for token in self.added.values()}
+        longest_first = sorted(tokens, key=len, reverse=True)
+        pieces = [piece for piece in re.split(f"({'|'.join(map(re.escape, longest_first))})", text) if piece]
+        for i, piece in enumerate(pieces):
+            if piece not in tokens:
+                continue
+            token = tokens[piece]
+            left = pieces[i - 1] if i > 0 else ""
+            right = pieces[i + 1] if i + 1 < len(pieces) else ""
+            if token.rstrip and right:
+                pieces[i + 1] = right.lstrip()
+            if token.lstrip and left:
+                pieces[i - 1] = left.rstrip()
+            if token.single_word and left and not left.endswith(" "):
+                pieces[i - 1 : i + 1] = [pieces[i - 1] + piece, ""]
+            elif token.single_word and right and not right.startswith(" "):
+                pieces[i : i + 2] = ["", piece + pieces[i + 1]]
+        return [piece for piece in pieces if piece]
+
+    def _spell(self, text: str) -> list[str]:
+        """One token a character."""
+        delimiter = self.special["word_delimiter_token"]
+        return [delimiter if c == " " and delimiter is not None else c for c in (text.upper() if self.do_lower_case else text)]
+
+    def _path(self, ids: npt.ArrayLike, skip_special_tokens: bool) -> list[str]:
+        """The token at each frame."""
+        try:
+            path = np.atleast_1d(np.asarray(ids))
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise InputError(f"ids: expected integers in one dimension, found {type(ids).__name__} ({error})") from error
+        if path.ndim != 1:
+            raise InputError(f"ids: expected one path (T,), found shape {path.shape}; decode a batch row by row")
+        if path.size and path.dtype.kind not in "iu":
+            raise InputError(f"ids: expected integers, found {path.dtype}")
+        tokens = [self.token_of(index) for index in path.tolist()]
+        dropped = set(self.special_tokens) - {self.special["word_delimiter_token"]} if skip_special_tokens else set()
+        return [token for token in tokens if token not in dropped]
+
+    def _characters(self, tokens: list[str], group_tokens: bool) -> list[Span]:
+        """Merge repeats, drop blanks, show delimiters.  Tokens are compared, not ids: all unknown ids are one token."""
+        codes = {token: code for code, token in enumerate(dict.fromkeys(tokens))}
+        held = runs([codes[token] for token in tokens] if group_tokens else np.arange(len(tokens)))
+        delimiter, blank = self.special["word_delimiter_token"], self.special["pad_token"]
+        spans = [Span(tokens[start], start, end) for _, start, end in held if tokens[start] != blank]
+        return [span._replace(text=self.space) if span.text == delimiter else span for span in spans]
+
+    def _text(self, spans: list[Span], clean_up: bool | None, between: str) -> str:
+        """Join characters into the text that is shown."""
+        text = between.join(span.text for span in spans).strip()
+        text = text.lower() if self.do_lower_case else text
+        if self.config.get("clean_up_tokenization_spaces") if clean_up is None else clean_up:
+            for spaced, tight in CLEAN_UP.items():
+                text = text.replace(spaced, tight)
+        return text
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return self.encoder | {token.content: index for index, token in self.added.items()}
+
+    @cached_property
+    def _tokens(self) -> dict[int, str]:
+        # The other way round than _ids: where both know an id the base vocabulary wins, as in transformers.
+        return {index: token.content for index, token in self.added.items()} | {i: token for token, i in self.encoder.items()}
+
+
+def _mapping(name: str, content: Any) -> dict[str, Any]:
+    if not isinstance(content, Mapping):
+        raise TokenizerError(f"{name}: expected an object, found {type(content).__name__}")
+    return dict(content)
+
+
+def _base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
+    """The one vocabulary, token to id, that vocab.json holds for a language (None for a file that is not nested)."""
+    tokens, name = _mapping("vocab.json", vocab), "vocab.json"
+    languages = [key for key, value in tokens.items() if isinstance(value, Mapping)]
+    if languages:
+        if language not in languages:
+            raise TokenizerError(f"vocab.json: target_lang: expected one of {', '.join(sorted(languages))}; found {language!r}")
+        tokens, name = dict(tokens[language]), f"vocab.json: {language}"
+    elif language is not None:
+        raise TokenizerError(f"vocab.json: target_lang: expected none, for the vocabulary is not nested by language; found {language!r}")
+    if not tokens:
+        raise TokenizerError(f"{name}: no tokens")
+    owner: dict[int, str] = {}
+    for token, index in tokens.items():
+        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+            raise TokenizerError(f"{name}: {token!r}: expected an id, 0 or more, found {index!r}")
+        if index in owner:
+            raise TokenizerError(f"{name}: {token!r}: the id {index} is taken by {owner[index]!r}")
+        owner[index] = token
+    return tokens
+
+
+def _content(key: str, token: Any) -> str | None:
+    """A special token as text: files give it as such, or as an object with its flags."""
+    content = token.get("content") if isinstance(token, Mapping) else token
+    if content is not None and not isinstance(content, str):
+        raise TokenizerError(f"tokenizer_config.json: {key}: expected a token, found {token!r}")
+    return content or None
+
+
+def _extra_special_tokens(config: dict[str, Any]) -> list[str]:
+    """The special tokens that mean nothing to CTC; ``additional_special_tokens`` is what 4.x called them."""
+    extras = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    if isinstance(extras, Mapping):
+        extras = list(extras.values())
+    if not isinstance(extras, list | tuple):
+        raise TokenizerError(f"tokenizer_config.json: extra_special_tokens: expected a list, found {extras!r}")
+    return [token for token in (_content("extra_special_tokens", extra) for extra in extras) if token]
+
+
+def _stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
+    """The added tokens that the files name, by id."""
+    stored = {index: AddedToken(content, special=content in special_tokens) for content, index in legacy.items()}
+    for key, value in _mapping("tokenizer_config.json: added_tokens_decoder", config.get("added_tokens_decoder") or {}).items():
+        fields = {name: value[name] for name in AddedToken._fields if name in value} if isinstance(value, Mapping) else {}
+        if not str(key).isdecimal() or not isinstance(fields.get("content"), str):
+            raise TokenizerError(f"tokenizer_config.json: added_tokens_decoder: {key}: expected an id and its token, found {value!r}")
+        stored[int(key)] = AddedToken(**fields)
+    for index, token in stored.items():
+        if not isinstance(index, int) or index < 0:
+            raise TokenizerError(f"added_tokens.json: {token.content!r}: expected an id, 0 or more, found {index!r}")
+    return stored
+
+
+def _all_added(encoder: dict[str, int], stored: dict[int, AddedToken], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
+    """The stored tokens, the special ones, and those of the vocabulary that have several characters.
+
+    The last swallow white space to both sides, the special ones that the vocabulary lacks do not: so transformers adds them.
+    """
+    ids = encoder | {token.content: index for index, token in stored.items()}
+    gaps = sorted(set(range(max(ids.values()) + 1)) - set(encoder.values()) - set(stored))
+    if gaps:
+        raise TokenizerError(f"vocab.json: no token has the id {', '.join(map(str, gaps[:10]))}, of 0 to {max(ids.values())}")
+    added = dict(stored)
+    for token in special_tokens:
+        if token not in {known.content for known in stored.values()}:
+            added[ids.setdefault(token, len(ids))] = AddedToken(token, special=True)
+    for token in encoder:
+        if len(token) > 1:
+            added[ids[token]] = AddedToken(token, lstrip=True, rstrip=True)
+    return added
