@@ -100,7 +100,9 @@ class _Config:
         for name in lengths:
             _expect(min(getattr(self, name)) >= 1, name, "numbers of 1 or more", getattr(self, name))
         declared = self.extra.get("num_feat_extract_layers", len(self.conv_dim))
-        _expect(declared == len(self.conv_dim), "num_feat_extract_layers", f"{len(self.conv_dim)}, the length of conv_dim", declared)
+        _expect(
+            declared == len(self.conv_dim), "num_feat_extract_layers", f"{len(self.conv_dim)}, the length of conv_dim", declared
+        )
 
     def _check_division(self) -> None:
         for name in ("num_conv_pos_embedding_groups", *(["num_attention_heads"] if self.num_hidden_layers else [])):
@@ -112,7 +114,9 @@ class _Config:
             )
 
     def _check_unbuilt(self) -> None:
-        _expect(not self.extra.get("add_adapter"), "add_adapter", "false: neither family has an adapter", self.extra.get("add_adapter"))
+        _expect(
+            not self.extra.get("add_adapter"), "add_adapter", "false: neither family has an adapter", self.extra.get("add_adapter")
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

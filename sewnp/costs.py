@@ -22,7 +22,11 @@ class Stage:
 
 def stages(config: Config, samples: int, head: Head | None = None) -> list[Stage]:
     """The stages of a forward pass over so many samples, in the order of computation.  samples: at least ``config.minimum_samples``."""
-    return [*_convolutions(config, samples), *_transformer(config, config.frames(samples)), *_head(config, config.frames(samples), head)]
+    return [
+        *_convolutions(config, samples),
+        *_transformer(config, config.frames(samples)),
+        *_head(config, config.frames(samples), head),
+    ]
 
 
 def attention_bytes(config: Config, samples: int, *, batch: int = 1, itemsize: int = 4) -> int:
@@ -45,13 +49,19 @@ def _transformer(config: Config, frames: int) -> Iterator[Stage]:
     hidden, last, factor = config.hidden_size, config.conv_dim[-1], config.squeeze_factor
     squeezed = frames // factor
     projected = frames * last * hidden if last != hidden else 0
-    yield Stage("projection", frames, hidden, _parameters(config, "layer_norm.", "feature_projection.", "masked_spec_embed"), projected)
+    yield Stage(
+        "projection", frames, hidden, _parameters(config, "layer_norm.", "feature_projection.", "masked_spec_embed"), projected
+    )
     taps = hidden // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
     position = _parameters(config, "encoder.pos_conv_embed.", "encoder.layer_norm.")
     yield Stage("squeeze and position", squeezed, hidden, position, squeezed * hidden * taps)
     layers = _parameters(config, "encoder.layers.", "encoder.encoder.")
     yield Stage(
-        f"transformer, {config.num_hidden_layers} layers", squeezed, hidden, layers, config.num_hidden_layers * _layer(config, squeezed)
+        f"transformer, {config.num_hidden_layers} layers",
+        squeezed,
+        hidden,
+        layers,
+        config.num_hidden_layers * _layer(config, squeezed),
     )
     upsample = _parameters(config, "encoder.upsample.")
     yield Stage("upsampling", frames, hidden, upsample, squeezed * hidden * factor * hidden)
@@ -63,7 +73,9 @@ def _layer(config: Config, frames: int) -> int:
     count = frames * 4 * hidden**2 + 2 * frames**2 * hidden + 2 * frames * hidden * config.intermediate_size
     if isinstance(config, SEWDConfig) and config.relative_attention:
         terms = len({"c2p", "p2c"} & set(config.pos_att_type))
-        count += terms * 2 * config.span * (hidden**2 + frames * hidden)  # the table projected, then every frame against every position
+        count += (
+            terms * 2 * config.span * (hidden**2 + frames * hidden)
+        )  # the table projected, then every frame against every position
     return count
 
 
@@ -74,7 +86,9 @@ def _head(config: Config, frames: int, head: Head | None) -> Iterator[Stage]:
     if head == "classification":
         steps = frames // config.squeeze_factor if config.use_weighted_layer_sum else frames
         width = config.classifier_proj_size
-        yield Stage("classification head", 1, config.num_labels, parameters, steps * config.hidden_size * width + width * config.num_labels)
+        yield Stage(
+            "classification head", 1, config.num_labels, parameters, steps * config.hidden_size * width + width * config.num_labels
+        )
 
 
 def _parameters(config: Config, *scopes: str) -> int:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +41,7 @@ class Model:
     """Nested dict of arrays with the checkpoint's own names: ``weights["lm_head"]["bias"]``."""
     head: Head | None
     masking: Masking = "any"
-    feature_extractor: FeatureExtractor = FeatureExtractor()
+    feature_extractor: FeatureExtractor = field(default_factory=FeatureExtractor)
     tokenizer: CTCTokenizer | None = None
     name: str = "model"
     """What the model was loaded as."""
@@ -97,7 +97,9 @@ class Model:
             see=see,
         )
 
-    def features(self, audio: Clip | Sequence[Clip], *, sampling_rate: int | None = None, attention_mask: bool | None = None) -> Features:
+    def features(
+        self, audio: Clip | Sequence[Clip], *, sampling_rate: int | None = None, attention_mask: bool | None = None
+    ) -> Features:
         """Normalised, padded ``input_values`` and, where the model wants one, an ``attention_mask``.  See FeatureExtractor."""
         return self.feature_extractor(audio, sampling_rate=sampling_rate, attention_mask=attention_mask)
 
@@ -152,11 +154,11 @@ class Model:
 
     def _waveform(self, audio: Source | Clip, sampling_rate: int | None) -> Array:
         rate = self.feature_extractor.sampling_rate
-        if isinstance(audio, (str, os.PathLike)) or hasattr(audio, "read"):
-            if sampling_rate is not None:
-                raise InputError("sampling_rate: expected only with samples; a file says its own rate")
-            return read_audio(audio, sampling_rate=rate)
-        return resample(as_waveform(audio), rate if sampling_rate is None else sampling_rate, rate)
+        if isinstance(audio, np.ndarray | Sequence) and not isinstance(audio, str):
+            return resample(as_waveform(audio), rate if sampling_rate is None else sampling_rate, rate)
+        if sampling_rate is not None:
+            raise InputError("sampling_rate: expected only with samples; a file says its own rate")
+        return read_audio(audio, sampling_rate=rate)
 
     def _logits(self, waveform: Array, audio: object) -> Array:
         """Logits of one clip, run alone and without a mask; errors name the clip."""
@@ -172,9 +174,13 @@ class Model:
             raise InputError(f"input_values: expected floats of shape (batch, samples), found {x.dtype} of shape {x.shape}")
         batch, samples = x.shape
         if batch < 1 or samples < self.config.minimum_samples:
-            raise InputError(f"input_values: expected at least 1 clip and {self.config.minimum_samples} samples, found shape {x.shape}")
+            raise InputError(
+                f"input_values: expected at least 1 clip and {self.config.minimum_samples} samples, found shape {x.shape}"
+            )
         if not np.isfinite(x).all():
-            raise InputError(f"input_values: expected finite samples, found {np.count_nonzero(~np.isfinite(x))} NaN or infinite ones")
+            raise InputError(
+                f"input_values: expected finite samples, found {np.count_nonzero(~np.isfinite(x))} NaN or infinite ones"
+            )
         needed = attention_bytes(self.config, samples, batch=batch, itemsize=self.dtype.itemsize)
         if needed > _memory():
             raise InputError(
@@ -229,11 +235,17 @@ def from_config(
     _check_options(masking, head)
     count = parameter_count(config, head)
     if count * _float(dtype).itemsize > _memory():
-        raise ConfigError(f"the configuration describes {count:,} parameters, more than fit into {_memory() / 2**30:.0f} GiB of memory")
-    return Model(config=config, weights=nest(initial_weights(config, head, seed=seed, dtype=_float(dtype))), head=head, masking=masking)
+        raise ConfigError(
+            f"the configuration describes {count:,} parameters, more than fit into {_memory() / 2**30:.0f} GiB of memory"
+        )
+    return Model(
+        config=config, weights=nest(initial_weights(config, head, seed=seed, dtype=_float(dtype))), head=head, masking=masking
+    )
 
 
-def transcribe(audio: Source | Clip, *, model: str | os.PathLike[str] | Model = "digits", sampling_rate: int | None = None) -> Transcript:
+def transcribe(
+    audio: Source | Clip, *, model: str | os.PathLike[str] | Model = "digits", sampling_rate: int | None = None
+) -> Transcript:
     """The words in a clip, in one call.  To transcribe several, load the model once and use ``model.transcribe``."""
     ready = model if isinstance(model, Model) else load(model)
     return ready.transcribe(audio, sampling_rate=sampling_rate)

@@ -20,7 +20,9 @@ Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
 def parameter_shapes(config: Config, head: Head | None = None) -> Shapes:
     """Key and shape of every tensor of the model, in the order of computation."""
-    base = _frontend(config) | (_sew_encoder(config) if isinstance(config, SEWConfig) else _sew_d_encoder(config)) | _upsample(config)
+    base = (
+        _frontend(config) | (_sew_encoder(config) if isinstance(config, SEWConfig) else _sew_d_encoder(config)) | _upsample(config)
+    )
     return base_shapes(base, config) | head_shapes(config, head)
 
 

@@ -54,4 +54,6 @@ def greedy_decode(logits: Array, lengths: npt.ArrayLike | None = None, *, blank:
     batch, last_frame, vocab_size = logits.shape
     check_blank(blank, vocab_size)
     frames = check_lengths("lengths", np.full(batch, last_frame) if lengths is None else lengths, batch, last_frame)
-    return [[run for run in runs(path[:length]) if run.token != blank] for path, length in zip(greedy_path(logits), frames, strict=True)]
+    return [
+        [run for run in runs(path[:length]) if run.token != blank] for path, length in zip(greedy_path(logits), frames, strict=True)
+    ]

@@ -64,7 +64,9 @@ def ctc_alpha(
     return alpha
 
 
-def ctc_beta(log_probs: Array, targets: npt.ArrayLike, input_lengths: npt.ArrayLike, target_lengths: npt.ArrayLike, *, blank: int) -> Array:
+def ctc_beta(
+    log_probs: Array, targets: npt.ArrayLike, input_lengths: npt.ArrayLike, target_lengths: npt.ArrayLike, *, blank: int
+) -> Array:
     """How likely it is to finish from a state: the backward sweep.  (B, T, V) -> (B, T, N), floating, dtype kept.
 
     ``beta[b, t, s]`` is the log of the summed probability of all ends of a path, frames t + 1 to the last, that complete the target

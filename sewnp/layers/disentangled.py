@@ -27,7 +27,9 @@ def log_buckets(relative: Array, *, buckets: int, max_distance: int) -> Array:
     """
     middle = buckets // 2
     if middle < 1 or (max_distance - 1) / middle <= 1.0:
-        raise InputError(f"expected buckets >= 2 and max_distance > buckets // 2 + 1, found buckets={buckets}, max_distance={max_distance}")
+        raise InputError(
+            f"expected buckets >= 2 and max_distance > buckets // 2 + 1, found buckets={buckets}, max_distance={max_distance}"
+        )
     distance = np.abs(relative)
     ratio = np.maximum(distance, middle).astype(np.float32) / np.float32(middle)
     # the logarithm itself in float64, then rounded: closer to torch's float32 logarithm than NumPy's is

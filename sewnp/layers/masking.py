@@ -48,7 +48,7 @@ def frame_mask(lengths: Array, frames: int, *, masking: Masking = "any") -> Arra
     """
     if masking == "floor":
         lengths = np.where(lengths <= 0, frames + lengths, lengths)
-    return np.arange(frames) < lengths[:, None]
+    return np.asarray(np.arange(frames) < lengths[:, None])
 
 
 def squeeze_mask(mask: Array, factor: int, *, masking: Masking = "any") -> Array:
@@ -56,8 +56,8 @@ def squeeze_mask(mask: Array, factor: int, *, masking: Masking = "any") -> Array
     batch, frames = mask.shape
     squeezed = frames // factor
     if masking == "any":
-        return mask[:, : squeezed * factor].reshape(batch, squeezed, factor).any(axis=2)
-    return np.arange(squeezed) < (mask.sum(axis=1) // factor)[:, None]
+        return np.any(mask[:, : squeezed * factor].reshape(batch, squeezed, factor), axis=2)
+    return np.asarray(np.arange(squeezed) < (mask.sum(axis=1) // factor)[:, None])
 
 
 def key_mask(mask: Array) -> Array:

@@ -26,7 +26,9 @@ def group_norm(x: Array, weight: Array, bias: Array, *, groups: int, eps: float 
     mean = grouped.mean(axis=(1, 3), dtype=np.float64, keepdims=True)
     centred = grouped - mean.astype(x.dtype)
     variance = np.square(centred).mean(axis=(1, 3), dtype=np.float64, keepdims=True)
-    variance -= np.square(centred.mean(axis=(1, 3), dtype=np.float64, keepdims=True))  # what rounding the mean to x.dtype left behind
+    variance -= np.square(
+        centred.mean(axis=(1, 3), dtype=np.float64, keepdims=True)
+    )  # what rounding the mean to x.dtype left behind
     normalised = centred * (1.0 / np.sqrt(variance + eps)).astype(x.dtype)
     return normalised.reshape(x.shape) * weight + bias
 

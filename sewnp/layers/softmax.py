@@ -60,4 +60,6 @@ def _check_mask(mask: Array, scores: Array) -> Array:
     try:
         return np.broadcast_to(mask, scores.shape)
     except ValueError:
-        raise InputError(f"mask: expected a shape that broadcasts to that of the scores, {scores.shape}, found {mask.shape}") from None
+        raise InputError(
+            f"mask: expected a shape that broadcasts to that of the scores, {scores.shape}, found {mask.shape}"
+        ) from None

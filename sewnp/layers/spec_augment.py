@@ -27,7 +27,7 @@ def draw_spans(
     ``numpy.random.RandomState`` in the state of NumPy's global generator the result is that of transformers 5.23, bit for bit.
     Raises InputError when length < 1 or length > T.
     """
-    batch, steps = shape
+    steps = shape[1]
     if length < 1:
         raise InputError(f"length: expected at least 1 step a span, found {length}")
     if length > steps:

@@ -55,7 +55,9 @@ def frames(waveform: Array, p: Weights, config: Config, *, eps: float, time_mask
     return x
 
 
-def squeezed(x: Array, p: Weights, config: Config, *, frame_mask: Array | None, masking: Masking, see: See) -> tuple[Array, Array | None]:
+def squeezed(
+    x: Array, p: Weights, config: Config, *, frame_mask: Array | None, masking: Masking, see: See
+) -> tuple[Array, Array | None]:
     """Halve the frame rate and add position.  (B, T, H), (B, T) -> (B, N, H), (B, N);  padded frames count as zeros in the mean."""
     mask = None
     if frame_mask is not None:

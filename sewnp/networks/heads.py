@@ -53,7 +53,9 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
     kept = labels != -100
     wrong = kept & ((labels < 0) | (labels >= classes))
     if wrong.any():
-        raise InputError(f"labels: expected 0 to {classes - 1} or -100, found {labels[wrong][0]} for clip {np.flatnonzero(wrong)[0]}")
+        raise InputError(
+            f"labels: expected 0 to {classes - 1} or -100, found {labels[wrong][0]} for clip {np.flatnonzero(wrong)[0]}"
+        )
     if not kept.any():
         return np.array(np.nan, dtype=logits.dtype)
     rows = np.flatnonzero(kept)

@@ -64,8 +64,8 @@ def run(
     mask = None if lengths is None else frame_mask(lengths, frames, masking=masking)
 
     network = sew_network if isinstance(config, SEWConfig) else sew_d_network
-    state_names = network.hidden_state_stages(config)  # type: ignore[arg-type]
-    attention_names = network.attention_stages(config)  # type: ignore[arg-type]
+    state_names = network.hidden_state_stages(config)
+    attention_names = network.attention_stages(config)
     weighted = head == "classification" and config.use_weighted_layer_sum
     kept: dict[str, Array] = {}
     wanted = [*(state_names if output_hidden_states or weighted else []), *(attention_names if output_attentions else [])]

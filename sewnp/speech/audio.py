@@ -197,7 +197,8 @@ def _missing(data: bytes, kind: str, log: str, promised: int, found: int) -> str
     if _TORN_PAGE.search(log):
         return "its last page is incomplete"
     # MP3 counts its frames in an Info or Xing header or not at all; without one libsndfile guesses from the size, and badly.
-    counted = kind != "MP3" or re.search(rb"Xing|Info", data[: _after_id3(data) + 4096]) is not None
+    start = _after_id3(data)
+    counted = kind != "MP3" or re.search(rb"Xing|Info", data[start : start + 4096]) is not None
     tolerance = 2 * _MP3_FRAME if kind == "MP3" else 0  # encoder delay and the last frame's bit reservoir
     if counted and found + tolerance < promised:
         return f"the header promises {promised} samples, found {found}"
@@ -206,4 +207,6 @@ def _missing(data: bytes, kind: str, log: str, promised: int, found: int) -> str
 
 def _after_id3(data: bytes) -> int:
     """Where the sound of an MP3 begins: behind the tags, whose size is four times seven bits (https://id3.org/id3v2.4.0-structure)."""
-    return 10 + sum((byte & 127) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)) if data[:3] == b"ID3" else 0
+    return (
+        10 + sum((byte & 127) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)) if data[:3] == b"ID3" else 0
+    )

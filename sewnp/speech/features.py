@@ -75,7 +75,9 @@ class FeatureExtractor:
         kind = {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}
         return kind | dict(self.extra) | {key: getattr(self, key) for key in _FIELDS}
 
-    def __call__(self, audio: Clip | Sequence[Clip], *, sampling_rate: int | None = None, attention_mask: bool | None = None) -> Features:
+    def __call__(
+        self, audio: Clip | Sequence[Clip], *, sampling_rate: int | None = None, attention_mask: bool | None = None
+    ) -> Features:
         """One clip, (n,), or a list of B clips -> :class:`Features`.  Clips are what :func:`~sewnp.speech.audio.as_waveform` takes.
 
         ``sampling_rate`` is the clips' rate in Hz: other rates than the model's are resampled; None means the model's own.
@@ -115,4 +117,8 @@ _FIELDS = ("do_normalize", "feature_size", "padding_side", "padding_value", "ret
 
 def _is_batch(audio: Any) -> bool:
     """A list or tuple of clips, as opposed to one clip, be it an array or a list of numbers."""
-    return isinstance(audio, list | tuple) and len(audio) > 0 and (isinstance(audio[0], list | tuple) or getattr(audio[0], "ndim", 0) > 0)
+    return (
+        isinstance(audio, list | tuple)
+        and len(audio) > 0
+        and (isinstance(audio[0], list | tuple) or getattr(audio[0], "ndim", 0) > 0)
+    )

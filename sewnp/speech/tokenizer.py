@@ -29,7 +29,18 @@ DEFAULTS: Mapping[str, str | None] = {
     "word_delimiter_token": "|",
 }
 # transformers' clean-up of spaces before English punctuation and clitics, one after the other.
-CLEAN_UP = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'", " n't": "n't", " 'm": "'m", " 's": "'s", " 've": "'ve", " 're": "'re"}
+CLEAN_UP = {
+    " .": ".",
+    " ?": "?",
+    " !": "!",
+    " ,": ",",
+    " ' ": "'",
+    " n't": "n't",
+    " 'm": "'m",
+    " 's": "'s",
+    " 've": "'ve",
+    " 're": "'re",
+}
 
 
 class Span(NamedTuple):
@@ -296,7 +307,9 @@ def _base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
             raise TokenizerError(f"vocab.json: target_lang: expected one of {', '.join(sorted(languages))}; found {language!r}")
         tokens, name = dict(tokens[language]), f"vocab.json: {language}"
     elif language is not None:
-        raise TokenizerError(f"vocab.json: target_lang: expected none, for the vocabulary is not nested by language; found {language!r}")
+        raise TokenizerError(
+            f"vocab.json: target_lang: expected none, for the vocabulary is not nested by language; found {language!r}"
+        )
     if not tokens:
         raise TokenizerError(f"{name}: no tokens")
     owner: dict[int, str] = {}
@@ -333,7 +346,9 @@ def _stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special
     for key, value in _mapping("tokenizer_config.json: added_tokens_decoder", config.get("added_tokens_decoder") or {}).items():
         fields = {name: value[name] for name in AddedToken._fields if name in value} if isinstance(value, Mapping) else {}
         if not str(key).isdecimal() or not isinstance(fields.get("content"), str):
-            raise TokenizerError(f"tokenizer_config.json: added_tokens_decoder: {key}: expected an id and its token, found {value!r}")
+            raise TokenizerError(
+                f"tokenizer_config.json: added_tokens_decoder: {key}: expected an id and its token, found {value!r}"
+            )
         stored[int(key)] = AddedToken(**fields)
     for index, token in stored.items():
         if not isinstance(index, int) or index < 0:

@@ -59,7 +59,9 @@ class Transcript:
         )
 
 
-def transcript_from_logits(logits: Array, tokenizer: CTCTokenizer, *, seconds_per_frame: float | Fraction, duration: float) -> Transcript:
+def transcript_from_logits(
+    logits: Array, tokenizer: CTCTokenizer, *, seconds_per_frame: float | Fraction, duration: float
+) -> Transcript:
     """Greedy decoding with times.  logits (T, V) -> :class:`Transcript`; ``duration`` in seconds.
 
     The text is what ``tokenizer.decode`` makes of the likeliest token at each frame, as in the speech recognition pipeline of

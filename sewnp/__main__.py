@@ -1,0 +1,7 @@
+"""``python -m sewnp`` is ``sewnp``."""
+
+import sys
+
+from sewnp.cli import main
+
+sys.exit(main())

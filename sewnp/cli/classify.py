@@ -1,0 +1,38 @@
+"""``sewnp classify``: which of a model's labels fits a clip."""
+
+import argparse
+
+from sewnp.cli.clips import add_clips, for_each_clip
+from sewnp.model import load
+
+HELP = "name the word or class that fits audio files best"
+DESCRIPTION = """\
+Name the label that fits a clip best, for models with a classification head.
+
+The embedded model "digit-words" names the one English digit spoken in a clip of about
+a second, _unknown_ for another word, _silence_ for none."""
+EXAMPLES = """\
+examples:
+  sewnp classify seven.wav             the five best labels with their probabilities
+  sewnp classify *.wav                 one line a clip: its name, the best label, its probability
+  sewnp classify clip.wav --model path/to/sew-mid-100k-ft-keyword-spotting"""
+
+_SHOWN = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this command."""
+    add_clips(parser, model="digit-words")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Classify every clip -> exit status."""
+    model = load(options.model)
+
+    def line(clip: str) -> str:
+        scores = model.classify(clip)
+        if len(options.audio) == 1:
+            return "\n".join(f"{label}\t{score:.4f}" for label, score in scores[:_SHOWN])
+        return f"{clip}\t{scores[0][0]}\t{scores[0][1]:.4f}"
+
+    return for_each_clip(options.audio, line)
