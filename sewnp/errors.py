@@ -29,6 +29,10 @@ class InputError(SewError, ValueError):
     """An argument of the wrong shape, dtype or range."""
 
 
+class DependencyError(SewError, ImportError):
+    """A package that an optional part of sewnp needs and that is not installed; the message says which extra brings it."""
+
+
 def check_shape(name: str, x: Array, expected: Sequence[int | None]) -> None:
     """Raise InputError unless ``x`` has the expected shape; None stands for any size."""
     fits = x.ndim == len(expected) and all(want in (None, size) for want, size in zip(expected, x.shape, strict=True))

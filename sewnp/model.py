@@ -299,9 +299,9 @@ def _parsed(path: Path, parse: Any, values: dict[str, Any]) -> Any:
 
 
 def _named(audio: object) -> str:
-    if audio == "-":
-        return "standard input"
-    return os.fspath(audio) if isinstance(audio, (str, os.PathLike)) else getattr(audio, "name", None) or "audio"
+    if isinstance(audio, (str, os.PathLike)):
+        return "standard input" if audio == "-" else os.fspath(audio)
+    return str(getattr(audio, "name", "audio"))
 
 
 def _memory() -> int:

@@ -108,7 +108,7 @@ def log_likelihood(alpha: Array, input_lengths: npt.ArrayLike, target_lengths: n
     start = _one_state(np.zeros_like(tokens), alpha)  # where paths stand after no frames at all
     row = np.concatenate([start[:, None], alpha], axis=1)[np.arange(batch), frames]  # (B, N)
     state = np.arange(states)
-    final = (state <= 2 * tokens[:, None]) & (state >= 2 * tokens[:, None] - 1)
+    final = (state == 2 * tokens[:, None]) | (state == 2 * tokens[:, None] - 1)
     with np.errstate(invalid="ignore"):  # as in _log_sum
         return np.asarray(np.logaddexp.reduce(np.where(final, row, -np.inf), axis=-1))
 
@@ -178,7 +178,7 @@ def _lattice(log_probs: Array, targets: Array, frames: Array, tokens: Array, bla
     padding = np.arange(targets.shape[1]) >= tokens[:, None]
     extended = extended_targets(np.where(padding, blank, targets), blank=blank)  # whatever the padding holds, it can be looked up
     two_before = np.pad(extended, ((0, 0), (2, 0)), constant_values=blank)[:, :-2]
-    leaps = (extended != blank) & (extended != two_before)
+    leaps = extended != two_before  # never true of a blank: two states before it is another, or the edge
     in_clip = np.arange(log_probs.shape[1]) < frames[:, None]
     in_target = np.arange(extended.shape[1]) < 2 * tokens[:, None] + 1
     spoken = np.take_along_axis(log_probs, extended[:, None, :], axis=2)  # (B, T, N)

@@ -35,7 +35,7 @@ def clean_labels(labels: npt.ArrayLike, *, blank: int, vocab_size: int) -> tuple
     out_of_range = ((labels < 0) & (labels != IGNORED)) | (labels >= vocab_size)
     refuse("labels", labels, out_of_range, f"{IGNORED} or 0 <= label < {vocab_size}")
 
-    rows = np.atleast_2d(labels).astype(np.int64)
+    rows = np.atleast_2d(labels)
     kept = (rows != IGNORED) & (rows != blank)
     lengths = kept.sum(axis=1)
     longest = lengths.max(initial=0)

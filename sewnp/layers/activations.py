@@ -76,7 +76,7 @@ def tanh(x: Array) -> Array:
 
 def mish(x: Array) -> Array:
     """x tanh(log(1 + exp(x)))."""
-    return x * np.tanh(np.logaddexp(x, 0.0))
+    return x * np.tanh(_softplus(x))
 
 
 def hardswish(x: Array) -> Array:
@@ -96,13 +96,18 @@ def laplace(x: Array) -> Array:
 
 def sqrtsoftplus(x: Array) -> Array:
     """sqrt(log(1 + exp(x))); above 20 the logarithm is taken to be x, as torch's softplus does (a step of 2e-9)."""
-    return np.sqrt(np.where(x > 20.0, x, np.logaddexp(x, 0.0)))
+    return np.sqrt(np.where(x > 20.0, x, _softplus(x)))
 
 
 def selu(x: Array) -> Array:
     """The scaled exponential linear unit.  transformers documents the name but does not know it; we do."""
     alpha, scale = 1.6732632423543772, 1.0507009873554805
     return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+
+def _softplus(x: Array) -> Array:
+    # log(1 + exp(x)).  Not np.logaddexp(x, 0), which answers NaN with NaN, rightly, but warns about it
+    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
 
 
 def _erf(x: Array) -> Array:

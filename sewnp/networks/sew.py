@@ -36,7 +36,7 @@ def encoder(x: Array, p: Weights, config: SEWConfig, *, frame_mask: Array | None
     hidden = see("layer_norm", layer_norm(hidden, **p["layer_norm"], eps=config.layer_norm_eps))
     attended = None if mask is None else key_mask(mask)
     bend = activation(config.hidden_act)
-    for i, layer in enumerate(p["layers"]):
+    for i, layer in enumerate(p.get("layers", [])):  # a model without layers has no such key
         hidden = encoder_layer(
             hidden,
             layer,

@@ -62,14 +62,14 @@ def encoder(x: Array, p: Weights, config: SEWDConfig, *, frame_mask: Array | Non
     """Squeeze, attend, restore.  (B, T, H) -> (B, T, H).  Scope: ``encoder``.  Unlike SEW, nothing normalises the squeezed frames."""
     hidden, mask = squeezed(x, p, config, frame_mask=frame_mask, masking=masking, see=see)
     attended = None if mask is None else query_key_mask(mask) if masking == "floor" else key_mask(mask)
-    transformer, inside = p["encoder"], within(see, "encoder")
+    transformer, inside = p.get("encoder", {}), within(see, "encoder")  # without layers and positions there is no such key
     table = position_table(transformer, config, see=inside)
     relative = None
     if table is not None:
         relative = relative_positions(hidden.shape[1], buckets=config.position_buckets, max_distance=config.max_distance)
         relative = inside("relative_positions", relative)  # (N, N)
     bend = activation(config.hidden_act)
-    for i, layer in enumerate(transformer["layer"]):
+    for i, layer in enumerate(transformer.get("layer", [])):
         hidden = encoder_layer(
             hidden, layer, config, table=table, relative=relative, activation=bend, mask=attended, see=within(inside, f"layer.{i}")
         )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from sewnp.errors import AudioError, ConfigError
+from sewnp.errors import AudioError, ConfigError, InputError
 from sewnp.speech.audio import HIGHEST_RATE, as_waveform, check_rate, resample
 from sewnp.types import Array
 
@@ -83,8 +83,10 @@ class FeatureExtractor:
         ``sampling_rate`` is the clips' rate in Hz: other rates than the model's are resampled; None means the model's own.
         ``attention_mask`` asks for the mask or declines it; None leaves that to ``return_attention_mask``.
 
-        Raises AudioError for clips that cannot be used, naming the clip, and InputError for a rate that is none.
+        Raises AudioError for clips that cannot be used, naming the clip, and InputError for other arguments.
         """
+        if attention_mask is not None and not isinstance(attention_mask, bool):
+            raise InputError(f"attention_mask: expected True, False or None, found {type(attention_mask).__name__}")
         rate = self.sampling_rate if sampling_rate is None else check_rate("sampling_rate", sampling_rate)
         clips: dict[str, Any] = {f"audio[{i}]": clip for i, clip in enumerate(audio)} if _is_batch(audio) else {"audio": audio}
         waveforms = [resample(as_waveform(clip, name=name), rate, self.sampling_rate) for name, clip in clips.items()]

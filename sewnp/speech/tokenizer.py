@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,33 +111,27 @@ class CTCTokenizer:
         Raises TokenizerError, naming file and key, for a vocabulary that does not map tokens to the ids 0, 1, 2, ..., once each;
         for a language that it lacks; for a missing pad token, since CTC needs its blank.
         """
-        config = dict(_mapping("tokenizer_config.json", tokenizer_config or {}))
+        config = _mapping("tokenizer_config.json", tokenizer_config)
         legacy = "added_tokens_decoder" not in config
         if legacy:
-            config |= _mapping("special_tokens_map.json", special_tokens_map or {})
+            config |= _mapping("special_tokens_map.json", special_tokens_map)
         if target_lang is not None:
             config["target_lang"] = target_lang
-        encoder = _base_vocabulary(vocab, config.get("target_lang"))
-        special = {key: _content(key, config.get(key, default)) for key, default in DEFAULTS.items()}
-        if special["pad_token"] is None:
-            raise TokenizerError("tokenizer_config.json: pad_token: expected a token, CTC's blank, found null")
         for key, kind, default in (("do_lower_case", bool, False), ("replace_word_delimiter_char", str, " ")):
             if not isinstance(config.get(key, default), kind):
                 raise TokenizerError(f"tokenizer_config.json: {key}: expected a {kind.__name__}, found {config[key]!r}")
-        extras = _extra_special_tokens(config)
-        config.pop("additional_special_tokens", None)
-        special_tokens = tuple(dict.fromkeys([token for token in special.values() if token] + extras))
+        encoder = _base_vocabulary(vocab, config.get("target_lang"))
+        special, config = _special_tokens(config)
+        if special["pad_token"] is None:
+            raise TokenizerError("tokenizer_config.json: pad_token: expected a token, CTC's blank, found null")
+        special_tokens = tuple(dict.fromkeys(token for token in [*special.values(), *_unnamed(config)] if token is not None))
 
-        added = _stored_tokens(config, _mapping("added_tokens.json", added_tokens or {}) if legacy else {}, special_tokens)
+        stored = _stored_tokens(config, _mapping("added_tokens.json", added_tokens) if legacy else {}, special_tokens)
         if target_lang is not None:  # the stored ones may be another language's
-            added = {index: token for index, token in added.items() if index not in encoder.values()}
-        added = _all_added(encoder, added, special_tokens)
-
-        resolved = {key: token for key, token in special.items() if token is not None or key in config}
+            stored = {index: token for index, token in stored.items() if index not in encoder.values()}
+        added = _all_added(encoder, stored, special_tokens)
         described = {str(index): token._asdict() for index, token in sorted(added.items())}
-        config = {"tokenizer_class": "Wav2Vec2CTCTokenizer"} | config | resolved | {"added_tokens_decoder": described}
-        if extras:
-            config["extra_special_tokens"] = extras
+        config = {"tokenizer_class": "Wav2Vec2CTCTokenizer"} | config | {"added_tokens_decoder": described}
         return cls(dict(vocab), config, encoder, added, special, special_tokens)
 
     def __len__(self) -> int:
@@ -184,11 +179,11 @@ class CTCTokenizer:
         """
         if not isinstance(text, str):
             raise InputError(f"text: expected a str, found {type(text).__name__}")
-        contents = {token.content for token in self.added.values()}
-        ids: list[int] = []
-        for piece in [text] if self.config.get("split_special_tokens") else self._pieces(text):
-            ids.extend([self.id_of(piece)] if piece in contents else map(self.id_of, self._spell(piece)))
-        return ids
+        if self.config.get("split_special_tokens"):
+            return [self.id_of(token) for token in self._spell(text)]
+        whole = {token.content for token in self.added.values()}
+        tokens = chain.from_iterable([piece] if piece in whole else self._spell(piece) for piece in self._pieces(text))
+        return [self.id_of(token) for token in tokens]
 
     def decode(
         self,
@@ -293,6 +288,9 @@ class CTCTokenizer:
 
 
 def _mapping(name: str, content: Any) -> dict[str, Any]:
+    """The content of a file; none for a file that is not there."""
+    if content is None:
+        return {}
     if not isinstance(content, Mapping):
         raise TokenizerError(f"{name}: expected an object, found {type(content).__name__}")
     return dict(content)
@@ -300,7 +298,7 @@ def _mapping(name: str, content: Any) -> dict[str, Any]:
 
 def _base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
     """The one vocabulary, token to id, that vocab.json holds for a language (None for a file that is not nested)."""
-    tokens, name = _mapping("vocab.json", vocab), "vocab.json"
+    tokens, name = _mapping("vocab.json", [] if vocab is None else vocab), "vocab.json"
     languages = [key for key, value in tokens.items() if isinstance(value, Mapping)]
     if languages:
         if language not in languages:
@@ -330,20 +328,37 @@ def _content(key: str, token: Any) -> str | None:
     return content or None
 
 
-def _extra_special_tokens(config: dict[str, Any]) -> list[str]:
-    """The special tokens that mean nothing to CTC; ``additional_special_tokens`` is what 4.x called them."""
+def _special_tokens(config: dict[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """The special tokens by name, those of :data:`DEFAULTS` and whatever else is called a token; the configuration that says so.
+
+    ``additional_special_tokens`` is what 4.x called the ones without a name.
+    """
     extras = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
-    if isinstance(extras, Mapping):
-        extras = list(extras.values())
-    if not isinstance(extras, list | tuple):
+    if not isinstance(extras, list | tuple | Mapping):
         raise TokenizerError(f"tokenizer_config.json: extra_special_tokens: expected a list, found {extras!r}")
-    return [token for token in (_content("extra_special_tokens", extra) for extra in extras) if token]
+    special = {key: _content(key, config.get(key, default)) for key, default in DEFAULTS.items()}
+    others = {key: token for key, token in config.items() if key.endswith("_token") and isinstance(token, str | Mapping)}
+    if isinstance(extras, Mapping):
+        others |= extras
+    special |= {key: _content(key, token) for key, token in others.items() if key not in DEFAULTS}
+
+    config = {key: value for key, value in config.items() if key != "additional_special_tokens"}
+    config |= {key: token for key, token in special.items() if token is not None or key in config}
+    if not isinstance(extras, Mapping) and extras:
+        config["extra_special_tokens"] = [_content("extra_special_tokens", extra) for extra in extras]
+    return special, config
+
+
+def _unnamed(config: Mapping[str, Any]) -> Sequence[str]:
+    """The special tokens without a name."""
+    extras = config.get("extra_special_tokens")
+    return extras if isinstance(extras, list) else []
 
 
 def _stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
     """The added tokens that the files name, by id."""
     stored = {index: AddedToken(content, special=content in special_tokens) for content, index in legacy.items()}
-    for key, value in _mapping("tokenizer_config.json: added_tokens_decoder", config.get("added_tokens_decoder") or {}).items():
+    for key, value in _mapping("tokenizer_config.json: added_tokens_decoder", config.get("added_tokens_decoder")).items():
         fields = {name: value[name] for name in AddedToken._fields if name in value} if isinstance(value, Mapping) else {}
         if not str(key).isdecimal() or not isinstance(fields.get("content"), str):
             raise TokenizerError(

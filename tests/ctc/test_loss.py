@@ -144,7 +144,9 @@ def test_certainty_costs_plus_zero():
 
 def test_the_loss_of_nothing_but_blanks_is_the_sum_of_their_log_probs():
     log_probs = normalised(np.random.default_rng(0).normal(size=(1, 7, 5)))
-    np.testing.assert_allclose(ctc_loss(log_probs, np.zeros((1, 0), int), [6], [0], blank=3), -log_probs[0, :6, 3].sum(), rtol=1e-14)
+    np.testing.assert_allclose(
+        ctc_loss(log_probs, np.zeros((1, 0), int), [6], [0], blank=3), -log_probs[0, :6, 3].sum(), rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize("zero_infinity", [False, True])
@@ -246,7 +248,9 @@ def test_nothing_has_losses_and_a_sum_but_no_mean():
 
 
 @few
-@given(st.lists(st.lists(st.sampled_from([-100, 0, 1, 2, 3, 4]), min_size=4, max_size=4), min_size=1, max_size=4), st.integers(0, 4))
+@given(
+    st.lists(st.lists(st.sampled_from([-100, 0, 1, 2, 3, 4]), min_size=4, max_size=4), min_size=1, max_size=4), st.integers(0, 4)
+)
 def test_clean_labels_equals_a_filter_row_by_row(rows, blank):
     targets, lengths = clean_labels(rows, blank=blank, vocab_size=5)
     expected = [[label for label in row if label not in (-100, blank)] for row in rows]
@@ -296,6 +300,7 @@ def test_no_labels_are_empty_targets(shape):
     [
         ([[1, 2], [3, 5]], r"labels\[1, 1\]: expected -100 or 0 <= label < 5, found 5"),
         ([[1, -1]], r"labels\[0, 1\]: expected -100 or 0 <= label < 5, found -1"),
+        ([[1, 7], [-1, 9]], r"labels\[0, 1\]: expected .*, found 7"),  # the first of several
         ([1, 2, -99], r"labels\[2\]: expected -100 or 0 <= label < 5, found -99"),
         (np.array([2**63], np.uint64), r"labels\[0\]: expected .*, found 9223372036854775808"),
         ([[1.0, 2.5]], r"labels\[0, 1\]: expected an integral value, found 2.5"),

@@ -100,7 +100,9 @@ def test_what_the_mask_hides_does_not_matter(hidden):
 
 
 @dtypes
-@pytest.mark.parametrize("function", [softmax, log_softmax, lambda x: masked_softmax(x, None), lambda x: masked_softmax(x, x[:1] > 0)])
+@pytest.mark.parametrize(
+    "function", [softmax, log_softmax, lambda x: masked_softmax(x, None), lambda x: masked_softmax(x, x[:1] > 0)]
+)
 def test_dtype_is_kept_and_the_input_not_changed(function, dtype):
     x = np.random.default_rng(3).normal(size=(3, 6)).astype(dtype)
     before = x.copy()

@@ -370,7 +370,9 @@ def test_integers_are_scaled_as_in_files(subtype, dtype, form):
     limits = np.iinfo(dtype)
     x = np.random.default_rng(0).integers(limits.min, limits.max, 500, dtype=dtype, endpoint=True)
     x[:3] = limits.min, limits.max, limits.min + limits.max
-    wide = ((x.astype(np.int64) - (128 if dtype is np.uint8 else 0)) << (32 - limits.bits)).astype(np.int32)  # libsndfile's own form
+    wide = ((x.astype(np.int64) - (128 if dtype is np.uint8 else 0)) << (32 - limits.bits)).astype(
+        np.int32
+    )  # libsndfile's own form
     read = read_audio(io.BytesIO(encoded(wide, format=form, subtype=subtype)))
     before = x.copy()
     found = as_waveform(x)

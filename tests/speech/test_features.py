@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,9 @@ def test_with_mask_the_padding_is_left_out():
     np.testing.assert_array_equal(found.attention_mask.sum(axis=1), [500, 900])
 
 
-@pytest.mark.parametrize(("field", "asked", "given"), [(True, None, True), (True, False, False), (False, True, True), (False, None, False)])
+@pytest.mark.parametrize(
+    ("field", "asked", "given"), [(True, None, True), (True, False, False), (False, True, True), (False, None, False)]
+)
 def test_the_argument_overrides_the_field(field, asked, given):
     found = FeatureExtractor(return_attention_mask=field)(noise(10), attention_mask=asked)
     assert isinstance(found, Features)
@@ -196,7 +199,7 @@ def test_clips_that_cannot_be_used_are_named(audio, why):
 )
 def test_fields_are_checked(field, values):
     for value in values:
-        with pytest.raises(ConfigError, match=f"^{field}: expected .*, found {value!r}"):
+        with pytest.raises(ConfigError, match=f"^{field}: expected .*, found {re.escape(repr(value))}"):
             FeatureExtractor.from_dict({field: value})
 
 
@@ -206,8 +209,15 @@ def test_left_padding_is_refused_because_transformers_gets_it_wrong():
     right = FeatureExtractor()(clips[0]).input_values[0]
     assert mask[0, 0] == 0
     assert np.abs(values[0, -500:] - right).max() > 0.1  # the clip's own features should be there
-    with pytest.raises(ConfigError, match="padding on the left is not built, because in transformers it normalises with the padding"):
+    with pytest.raises(
+        ConfigError, match="padding on the left is not built, because in transformers it normalises with the padding"
+    ):
         FeatureExtractor(padding_side="left")
+
+
+def test_the_mask_is_asked_for_not_given():
+    with pytest.raises(InputError, match="attention_mask: expected True, False or None, found ndarray"):
+        FeatureExtractor()(noise(10), attention_mask=np.ones(10, bool))
 
 
 def test_what_is_no_object():
