@@ -29,19 +29,8 @@ DEFAULTS: Mapping[str, str | None] = {
     "mask_token": None,
     "word_delimiter_token": "|",
 }
-# transformers' clean-up of spaces before English punctuation and clitics, one after the other.
-CLEAN_UP = {
-    " .": ".",
-    " ?": "?",
-    " !": "!",
-    " ,": ",",
-    " ' ": "'",
-    " n't": "n't",
-    " 'm": "'m",
-    " 's": "'s",
-    " 've": "'ve",
-    " 're": "'re",
-}
+# transformers' clean-up of English: the spaces around each of these go, one after the other.
+CLEAN_UP = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
 class Span(NamedTuple):
@@ -121,10 +110,10 @@ class CTCTokenizer:
             if not isinstance(config.get(key, default), kind):
                 raise TokenizerError(f"tokenizer_config.json: {key}: expected a {kind.__name__}, found {config[key]!r}")
         encoder = _base_vocabulary(vocab, config.get("target_lang"))
-        special, config = _special_tokens(config)
+        special, unnamed, config = _special_tokens(config)
         if special["pad_token"] is None:
             raise TokenizerError("tokenizer_config.json: pad_token: expected a token, CTC's blank, found null")
-        special_tokens = tuple(dict.fromkeys(token for token in [*special.values(), *_unnamed(config)] if token is not None))
+        special_tokens = tuple(dict.fromkeys(token for token in [*special.values(), *unnamed] if token is not None))
 
         stored = _stored_tokens(config, _mapping("added_tokens.json", added_tokens) if legacy else {}, special_tokens)
         if target_lang is not None:  # the stored ones may be another language's
@@ -273,8 +262,8 @@ class CTCTokenizer:
         text = between.join(span.text for span in spans).strip()
         text = text.lower() if self.do_lower_case else text
         if self.config.get("clean_up_tokenization_spaces") if clean_up is None else clean_up:
-            for spaced, tight in CLEAN_UP.items():
-                text = text.replace(spaced, tight)
+            for spaced in CLEAN_UP:
+                text = text.replace(spaced, spaced.strip())
         return text
 
     @cached_property
@@ -312,6 +301,8 @@ def _base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
         raise TokenizerError(f"{name}: no tokens")
     owner: dict[int, str] = {}
     for token, index in tokens.items():
+        if not isinstance(token, str):
+            raise TokenizerError(f"{name}: expected a token, found {token!r}")
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
             raise TokenizerError(f"{name}: {token!r}: expected an id, 0 or more, found {index!r}")
         if index in owner:
@@ -328,31 +319,23 @@ def _content(key: str, token: Any) -> str | None:
     return content or None
 
 
-def _special_tokens(config: dict[str, Any]) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """The special tokens by name, those of :data:`DEFAULTS` and whatever else is called a token; the configuration that says so.
+def _special_tokens(config: dict[str, Any]) -> tuple[dict[str, str | None], list[str], dict[str, Any]]:
+    """The special tokens by name, :data:`DEFAULTS` and whatever else is called a token; those without a name; the config they make.
 
-    ``additional_special_tokens`` is what 4.x called the ones without a name.
+    ``additional_special_tokens`` is what 4.x called the last.
     """
     extras = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     if not isinstance(extras, list | tuple | Mapping):
         raise TokenizerError(f"tokenizer_config.json: extra_special_tokens: expected a list, found {extras!r}")
-    special = {key: _content(key, config.get(key, default)) for key, default in DEFAULTS.items()}
     others = {key: token for key, token in config.items() if key.endswith("_token") and isinstance(token, str | Mapping)}
-    if isinstance(extras, Mapping):
-        others |= extras
-    special |= {key: _content(key, token) for key, token in others.items() if key not in DEFAULTS}
+    named: Mapping[str, Any] = extras if isinstance(extras, Mapping) else {}
+    wanted = {key: config.get(key, default) for key, default in DEFAULTS.items()} | (others | dict(named))
+    special = {key: _content(key, token) for key, token in wanted.items()}
+    unnamed = [] if named else [token for token in (_content("extra_special_tokens", extra) for extra in extras) if token]
 
     config = {key: value for key, value in config.items() if key != "additional_special_tokens"}
     config |= {key: token for key, token in special.items() if token is not None or key in config}
-    if not isinstance(extras, Mapping) and extras:
-        config["extra_special_tokens"] = [_content("extra_special_tokens", extra) for extra in extras]
-    return special, config
-
-
-def _unnamed(config: Mapping[str, Any]) -> Sequence[str]:
-    """The special tokens without a name."""
-    extras = config.get("extra_special_tokens")
-    return extras if isinstance(extras, list) else []
+    return special, unnamed, config | ({"extra_special_tokens": unnamed} if unnamed else {})
 
 
 def _stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
@@ -377,9 +360,10 @@ def _all_added(encoder: dict[str, int], stored: dict[int, AddedToken], special_t
     The last swallow white space to both sides, the special ones that the vocabulary lacks do not: so transformers adds them.
     """
     ids = encoder | {token.content: index for index, token in stored.items()}
-    gaps = sorted(set(range(max(ids.values()) + 1)) - set(encoder.values()) - set(stored))
-    if gaps:
-        raise TokenizerError(f"vocab.json: no token has the id {', '.join(map(str, gaps[:10]))}, of 0 to {max(ids.values())}")
+    known, last = {*encoder.values(), *stored}, max(ids.values())
+    gap = next((index for index in range(last) if index not in known), None)
+    if gap is not None:
+        raise TokenizerError(f"vocab.json: no token has the id {gap}, of 0 to {last}")
     added = dict(stored)
     for token in special_tokens:
         if token not in {known.content for known in stored.values()}:

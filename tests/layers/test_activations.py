@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from judging import assert_close64, assert_equals_torch, assert_good_manners, few
+
 from sewnp.errors import ConfigError, SewError
 from sewnp.layers import ACTIVATIONS, activation
 
@@ -93,7 +93,9 @@ def test_equals_transformers_at_the_corners(name, dtype, absolute):
     corners = [0, 1e-30, 3, 6, 20, 20.000002, 88.8, 750, 1e4]
     x = np.array(corners + [-c for c in corners], dtype)
     # the absolute part: far below zero x times a probability is x times a difference of near equals, 20 * eps in the worst case
-    np.testing.assert_allclose(activation(name)(x), theirs(name)(torch.tensor(x)).numpy(), rtol=8 * np.finfo(dtype).eps, atol=absolute)
+    np.testing.assert_allclose(
+        activation(name)(x), theirs(name)(torch.tensor(x)).numpy(), rtol=8 * np.finfo(dtype).eps, atol=absolute
+    )
 
 
 @names

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from judging import EPS32, assert_close64, assert_equals_torch, assert_good_manners, few, scale_error
+
 from sewnp.errors import InputError
 from sewnp.layers import conv1d, conv_length, grouped_conv1d, weight_norm
 
@@ -39,7 +39,16 @@ def kernel_and_bias(rng, out, inputs, kernel, biased):
 
 
 @few
-@given(seeds, st.integers(1, 2), st.integers(0, 6), st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.booleans())
+@given(
+    seeds,
+    st.integers(1, 2),
+    st.integers(0, 6),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.booleans(),
+)
 def test_conv1d_equals_a_loop(seed, batch, extra, channels, out, kernel, stride, biased):
     rng = np.random.default_rng(seed)
     x, p = rng.normal(size=(batch, kernel + extra, channels)), kernel_and_bias(rng, out, channels, kernel, biased)
@@ -47,7 +56,16 @@ def test_conv1d_equals_a_loop(seed, batch, extra, channels, out, kernel, stride,
 
 
 @few
-@given(seeds, st.integers(1, 3), st.integers(0, 90), st.integers(1, 20), st.integers(1, 20), st.integers(1, 10), st.integers(1, 5), st.booleans())
+@given(
+    seeds,
+    st.integers(1, 3),
+    st.integers(0, 90),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.integers(1, 10),
+    st.integers(1, 5),
+    st.booleans(),
+)
 def test_conv1d_equals_torch(seed, batch, extra, channels, out, kernel, stride, biased):
     import torch
 
@@ -61,7 +79,16 @@ def test_conv1d_equals_torch(seed, batch, extra, channels, out, kernel, stride, 
 
 
 @few
-@given(seeds, st.integers(1, 3), st.integers(1, 2), st.integers(1, 2), st.integers(1, 7), st.integers(1, 5), st.integers(1, 3), st.booleans())
+@given(
+    seeds,
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.integers(1, 7),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.booleans(),
+)
 def test_grouped_conv1d_equals_a_loop(seed, groups, inputs, outputs, time, kernel, stride, biased):
     rng = np.random.default_rng(seed)
     x, p = rng.normal(size=(2, time, groups * inputs)), kernel_and_bias(rng, groups * outputs, inputs, kernel, biased)
@@ -70,7 +97,16 @@ def test_grouped_conv1d_equals_a_loop(seed, groups, inputs, outputs, time, kerne
 
 
 @few
-@given(seeds, st.integers(1, 16), st.integers(1, 4), st.integers(1, 4), st.integers(1, 40), st.integers(1, 31), st.integers(1, 4), st.booleans())
+@given(
+    seeds,
+    st.integers(1, 16),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(1, 40),
+    st.integers(1, 31),
+    st.integers(1, 4),
+    st.booleans(),
+)
 def test_grouped_conv1d_equals_torch(seed, groups, inputs, outputs, time, kernel, stride, biased):
     import torch
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from judging import affine, assert_close64, assert_equals_torch, assert_good_manners, few, loaded
+
 from sewnp.errors import InputError
 from sewnp.layers import activation, feed_forward, linear
 
@@ -58,7 +58,14 @@ def test_feed_forward_equals_a_loop(seed, batch, frames, width, inner):
 
 
 @few
-@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 20), st.integers(1, 30), st.integers(1, 50), st.sampled_from(["gelu", "relu2"]))
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 3),
+    st.integers(1, 20),
+    st.integers(1, 30),
+    st.integers(1, 50),
+    st.sampled_from(["gelu", "relu2"]),
+)
 def test_feed_forward_equals_the_module_of_transformers(seed, batch, frames, width, inner, act):
     from transformers import SEWConfig
     from transformers.models.sew.modeling_sew import SEWFeedForward

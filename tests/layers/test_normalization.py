@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from judging import EPS32, assert_close64, assert_equals_torch, assert_good_manners, few, scale_error
+
 from sewnp.errors import InputError
 from sewnp.layers import group_norm, layer_norm
 
@@ -161,8 +161,12 @@ def test_a_constant_signal_becomes_the_bias(value):
     bias = np.array([1.0, -2.0])
     for dtype in (np.float32, np.float64):
         x = np.full((2, 50, 2), value, dtype)
-        np.testing.assert_array_equal(group_norm(x, np.ones(2, dtype), bias.astype(dtype), groups=2), np.broadcast_to(bias, x.shape))
-        np.testing.assert_array_equal(layer_norm(x, np.ones(2, dtype), bias.astype(dtype), eps=1e-5), np.broadcast_to(bias, x.shape))
+        np.testing.assert_array_equal(
+            group_norm(x, np.ones(2, dtype), bias.astype(dtype), groups=2), np.broadcast_to(bias, x.shape)
+        )
+        np.testing.assert_array_equal(
+            layer_norm(x, np.ones(2, dtype), bias.astype(dtype), eps=1e-5), np.broadcast_to(bias, x.shape)
+        )
 
 
 def test_one_value_to_normalise_is_refused_where_torch_refuses_it():
@@ -175,7 +179,9 @@ def test_one_value_to_normalise_is_refused_where_torch_refuses_it():
     def theirs(batch, frames, channels, groups):
         return torch.nn.functional.group_norm(torch.zeros(batch, channels, frames), groups)
 
-    with pytest.raises(InputError, match=r"group_norm: expected more than 1 value per group, found shape \(1, 1, 4\) with 4 groups"):
+    with pytest.raises(
+        InputError, match=r"group_norm: expected more than 1 value per group, found shape \(1, 1, 4\) with 4 groups"
+    ):
         ours(1, 1, 4, 4)
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         theirs(1, 1, 4, 4)

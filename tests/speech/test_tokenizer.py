@@ -426,7 +426,9 @@ def test_without_unknown_token_nothing_unknown_passes():
         ({"A": None}, r"vocab\.json: 'A': expected an id, 0 or more, found None"),
         ({"A": -1}, r"vocab\.json: 'A': expected an id, 0 or more, found -1"),
         ({"A": 0, "B": 1, "C": 1}, r"vocab\.json: 'C': the id 1 is taken by 'B'"),
-        ({"A": 0, "B": 3}, r"vocab\.json: no token has the id 1, 2, of 0 to 3"),
+        ({"A": 0, "B": 3}, r"vocab\.json: no token has the id 1, of 0 to 3"),
+        ({"A": 0, "B": 10**15}, r"vocab\.json: no token has the id 1, of 0 to 1000000000000000"),
+        ({0: 0}, r"vocab\.json: expected a token, found 0"),
         ({"A": 1}, r"vocab\.json: no token has the id 0, of 0 to 1"),
         ({"eng": {"A": 0, "B": 0}}, r"vocab\.json: eng: 'B': the id 0 is taken by 'A'"),
         ({"eng": {}}, r"vocab\.json: eng: no tokens"),
@@ -451,7 +453,7 @@ def test_vocabularies_that_are_none(vocab, why):
         ({"added_tokens_decoder": [1]}, r"added_tokens_decoder: expected an object, found list"),
         ({"added_tokens_decoder": {"x": {"content": "<x>"}}}, r"added_tokens_decoder: x: expected an id and its token"),
         ({"added_tokens_decoder": {"11": "<x>"}}, r"added_tokens_decoder: 11: expected an id and its token, found '<x>'"),
-        ({"added_tokens_decoder": {"13": {"content": "<x>"}}}, r"no token has the id 11, 12, of 0 to 13"),
+        ({"added_tokens_decoder": {"13": {"content": "<x>"}}}, r"no token has the id 11, of 0 to 13"),
     ],
 )
 def test_configurations_that_are_none(config, why):
