@@ -13,6 +13,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from checks import attempt, show_source
+from checks.disentangled import check_c2p, check_log_buckets, check_p2c
+
 import sewnp
 from sewnp.layers import (
     content_to_position,
@@ -23,12 +26,9 @@ from sewnp.layers import (
     score_scale,
     softmax,
 )
-from sewnp.networks import sew_d
+from sewnp.networks.sew_d import position_table
 from sewnp.plots import COLORS, plot_attention
 from sewnp.speech import read_audio
-
-from checks import attempt, show_source
-from checks.disentangled import check_c2p, check_log_buckets, check_p2c
 
 clips = Path("../tests/clips")
 plt.rcParams.update(sewnp.plots.style())
@@ -144,14 +144,12 @@ distance = np.arange(128)
 bucket = log_buckets(distance, **settings)
 widths = np.bincount(bucket)
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 2.7))
-left.plot(distance, distance, "--", color="#8C8C8C", linewidth=1, label="a bucket for each distance")
-left.step(distance, bucket, where="mid", label="logarithmic buckets")
-left.axvline(16, color="#8C8C8C", linewidth=0.8, linestyle=":")
-left.set(xlabel="distance (frames of 40 ms)", ylabel="bucket", xlim=(0, 127), ylim=(0, 42), title="which bucket")
-left.legend(loc="lower right")
-right.bar(np.arange(32), widths, color=COLORS[1])
-right.set(xlabel="bucket", ylabel="distances in it", title="how many distances share it")
+fig, ax = plt.subplots(figsize=(6.4, 2.6))
+ax.plot(distance, distance, "--", color="#8C8C8C", linewidth=1, label="a bucket for each distance")
+ax.step(distance, bucket, where="mid", label="logarithmic buckets")
+ax.axvline(16, color="#8C8C8C", linewidth=0.8, linestyle=":")
+ax.set(xlabel="distance (frames of 40 ms)", ylabel="bucket", xlim=(0, 127), ylim=(0, 42))
+ax.legend(loc="lower right")
 plt.show()
 
 assert np.array_equal(bucket[:17], np.arange(17))
@@ -162,8 +160,8 @@ assert widths[31] == 17
 assert 16 * seconds == 0.64
 
 # %% [markdown]
-# Up to 16 frames, 0.64 s, distances are exact: longer than any of the digits' words in our clips. Bucket 17 holds two distances, bucket
-# 31 holds seventeen, from 111 to 127 frames.
+# Up to 16 frames, 0.64 s, distances are exact; that is about as long as a spoken digit and the pause behind it. Each step further right
+# is a bucket, and they widen: bucket 17 holds two distances, bucket 31 holds seventeen, from 111 to 127 frames.
 #
 # The original evaluates this formula in float32, and that is more than a detail. The formula rounds up, so it jumps wherever its
 # argument is a whole number, and there the last digit decides. With 32 buckets and `max_distance` 129, distance 32 has the argument
@@ -192,30 +190,31 @@ def buckets_in_float64(r):
 assert np.array_equal(buckets_in_float64(np.arange(1000)), log_buckets(np.arange(1000), **settings))
 
 # %% [markdown]
-# Here are the distances of our clip, and their buckets:
+# Here are the buckets of our clip, for every query and every key:
 
 # %%
 relative = stages["encoder.encoder.relative_positions"]
 assert np.array_equal(relative, log_buckets(distances, **settings))
 
 
-def signed(ax, values, *, title, xlabel="key: frame", ylabel="query: frame", limit=None, extent=None):
-    """A heat map around a white zero, with its scale."""
+def signed(ax, values, *, title, xlabel="key: frame", ylabel="query: frame", limit=None, extent=None, levels=25):
+    """A heat map around a white zero, in so many colours, with its scale."""
     limit = np.abs(values).max() if limit is None else limit
-    image = ax.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto", extent=extent)
+    colors = plt.get_cmap("PuOr", levels)
+    image = ax.imshow(values, cmap=colors, vmin=-limit, vmax=limit, aspect="auto", extent=extent)
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.figure.colorbar(image, ax=ax, pad=0.02)
 
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.0))
-signed(left, distances, title="query minus key (frames)")
-signed(right, relative, title="bucket", ylabel="")
+fig, ax = plt.subplots(figsize=(3.9, 2.9))
+signed(ax, relative, title="bucket of query minus key", limit=27.5, levels=55)
 plt.show()
 assert relative.max() == 27
 assert relative.min() == -27
 
 # %% [markdown]
-# The steps towards the corners are the wide buckets. The largest distance of this clip, 73, falls into bucket 27.
+# Below the diagonal lies the past, above it the future. The stripes towards the corners are the wide buckets. The largest distance of this
+# clip, 73, falls into bucket 27.
 #
 # ## The table
 #
@@ -223,7 +222,7 @@ assert relative.min() == -27
 # bucket −32: the row of a bucket is *bucket + 32*.
 
 # %%
-show_source(sew_d.position_table)
+show_source(position_table)
 table = stages["encoder.encoder.LayerNorm"]
 print(table.shape)
 assert table.shape == (64, 160)
@@ -272,7 +271,7 @@ assert products.shape == (74, 64)
 assert c2p.shape == (74, 74)
 assert np.allclose(c2p, by_hand, atol=1e-4)
 
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.0))
+fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.5))
 limit = np.abs(products).max()
 signed(
     left,
@@ -326,7 +325,9 @@ assert np.allclose(p2c, by_hand, atol=1e-4)
 rng = np.random.default_rng(0)
 a, b, c, d = rng.standard_normal((4, 50_000, 40))
 scores = (a * b).sum(axis=1) + (a * c).sum(axis=1) + (b * d).sum(axis=1)
-print(f"spread of the scores: divided by sqrt(d) {np.std(scores / np.sqrt(40)):.2f}, by sqrt(3 d) {np.std(scores / np.sqrt(120)):.2f}")
+print(
+    f"spread of the scores: divided by sqrt(d) {np.std(scores / np.sqrt(40)):.2f}, by sqrt(3 d) {np.std(scores / np.sqrt(120)):.2f}"
+)
 assert abs(np.std(scores / np.sqrt(120)) - 1) < 0.02
 
 show_source(score_scale)
@@ -355,38 +356,65 @@ assert np.allclose(context, stages[layer + "context"], atol=1e-4)
 # %% [markdown]
 # ## One head, taken apart
 #
-# This is head 1 of the last layer. First its three terms, divided by the scale and drawn in the same colours, then what the softmax makes
-# of their sum.
+# This is head 1 of the last layer. First its three terms, divided by the scale (mind the colour scales: the content reaches three times as
+# far), then what the softmax makes of their sum.
 
 # %%
 terms = {"content": content / scale, "c2p": c2p / scale, "p2c": p2c / scale}
-limit = max(np.abs(term).max() for term in terms.values())
 extent = (0, frames * seconds, frames * seconds, 0)
 
-fig, axes = plt.subplots(2, 2, figsize=(7.4, 5.6))
-for ax, (name, term) in zip(axes.flat, terms.items(), strict=False):
+fig, axes = plt.subplots(2, 2, figsize=(6.2, 4.3))
+for ax, (name, term), limit in zip(axes.flat, terms.items(), (12, 4, 4), strict=False):
     signed(ax, term, title=name, xlabel="key (s)", ylabel="query (s)", limit=limit, extent=extent)
 plot_attention(probabilities, seconds_per_frame=seconds, ax=axes[1, 1])
 axes[1, 1].set(title="softmax of the sum", xlabel="key (s)", ylabel="query (s)", aspect="auto")
 plt.show()
 
 # %% [markdown]
-# The content term is a pattern of rows and columns: some frames are looked at by many, wherever they stand. The position terms are
-# patterns of diagonals. None of them says "look at your neighbour" by itself; the sum does.
+# The content term compares sounds. Its short streaks, parallel to the diagonal, are words held against each other: the ONE of this clip
+# resembles the other ONE, and NINE ends as they do. Take frame 31, at 1.24 s, the end of the second ONE. By content alone its four
+# favourite keys are frame 30, the one just before; frame 16, the same place in the *first* ONE; and frames 45 and 46, in NINE.
 #
+# The position terms draw the line just below the diagonal. (c2p is striped along rows, since it depends on the query's content, and p2c
+# along columns, since it depends on the key's.) They know nothing about ONE and NINE, but they know which of the four is near.
+# Counted over the speech in this clip, frames 8 to 52: by content alone, 33 % of this head's attention goes to the two frames before the
+# query; by position alone, 46 %; by both together, 75 %.
+
+# %%
+favourites = np.argsort(-terms["content"][31])[:4]
+print("favourite keys of frame 31, by content:", favourites)
+print(f"and by all three terms: frame {probabilities[31].argmax()}, with probability {probabilities[31].max():.2f}")
+assert favourites.tolist() == [30, 16, 45, 46]
+assert probabilities[31].argmax() == 30
+
+
+def share_of_two_before(scores):
+    before = (distances == 1) | (distances == 2)
+    return (softmax(scores) * before)[8:53].sum(axis=1).mean()
+
+
+shares = {
+    "content": share_of_two_before(terms["content"]),
+    "position": share_of_two_before(terms["c2p"] + terms["p2c"]),
+    "both": share_of_two_before(sum(terms.values())),
+}
+print({name: f"{share:.0%}" for name, share in shares.items()})
+assert [round(100 * share) for share in shares.values()] == [33, 46, 75]
+
+# %% [markdown]
 # To see what the positions contribute, average c2p + p2c along the diagonals: one number per distance. These are the four heads of the
 # last layer.
 
 # %%
 both = (stages[layer + "c2p"] + stages[layer + "p2c"])[0]  # the stages are recorded with the scale already divided out
-near = np.arange(-40, 41)
+near = np.arange(-30, 31)
 profiles = np.array([[np.diagonal(one, offset=-r).mean() for r in near] for one in both])
 
-fig, ax = plt.subplots(figsize=(7.0, 2.5))
+fig, ax = plt.subplots(figsize=(5.8, 2.1))
 for i, profile in enumerate(profiles):
-    ax.plot(near * seconds, profile, label=f"head {i}", color=COLORS[i], linestyle=("-", "--", "-.", ":")[i])
+    ax.plot(near * seconds, profile, label=f"head {i}", color=COLORS[i], linewidth=1.6)
 ax.axvline(0, color="#8C8C8C", linewidth=0.8, linestyle=":")
-ax.set(xlabel="how long before the query the key stands (s)", ylabel="mean of c2p + p2c", xlim=(-1.6, 1.6))
+ax.set(xlabel="how long before the query the key stands (s)", ylabel="mean of c2p + p2c", xlim=(-1.2, 1.2))
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
@@ -476,7 +504,7 @@ cosines = directions @ directions.T
 apart = np.arange(1, 33)
 likeness = np.array([np.diagonal(cosines, offset=n).mean() for n in apart])
 
-fig, ax = plt.subplots(figsize=(7.0, 2.2))
+fig, ax = plt.subplots(figsize=(5.4, 2.0))
 ax.axhline(0, color="#8C8C8C", linewidth=0.8, linestyle=":")
 ax.plot(apart, likeness, marker="o", markersize=3)
 ax.set(xlabel="buckets apart", ylabel="mean cosine of two rows", xlim=(0, 33))

@@ -40,6 +40,12 @@ PIXELS = 1.0
 lines by a part of a pixel, which gives 0.1 or less; another version of the font renderer changes every letter's edges, and gives about
 0.5.  A line that is missing or moved in one of two small panels gives 2 and more."""
 
+BYTES = 400_000
+"""What one notebook may weigh."""
+
+DRAWN = re.compile(r"<Axes|Text\(|\(?\[?<matplotlib\.")
+"""What matplotlib's calls return: of no use beside the picture."""
+
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -91,6 +97,8 @@ def build(source: Path, *, check: bool = False) -> list[str]:
         if committed is not None:
             keep_pictures(committed, notebook)
         nbformat.write(notebook, target)
+        if (size := target.stat().st_size) > BYTES:
+            faults.append(f"{target.name}: {size:,} bytes, expected at most {BYTES:,}")
     print(f"{source.stem}: {time.perf_counter() - start:.1f} s{', with faults' if faults else ''}", file=sys.stderr)
     return faults
 
@@ -122,7 +130,7 @@ def execute(notebook: Notebook, folder: Path) -> None:
 
 
 def tidy(notebook: Notebook) -> None:
-    """Drop what differs from run to run: counters, metadata, outputs of timing cells; join what was printed in pieces."""
+    """Drop what differs from run to run (counters, metadata, outputs of timing cells), join what was printed in pieces, shrink pictures."""
     notebook.metadata = nbformat.from_dict(METADATA)  # the kernel has added its version
     for cell in notebook.cells:
         if cell.cell_type != "code":
@@ -135,6 +143,10 @@ def tidy(notebook: Notebook) -> None:
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = None
+                if DRAWN.match(_text(output)):
+                    continue
+            if (png := _picture(output)) is not None:
+                output.data["image/png"] = shrunk(png)
             if "metadata" in output:
                 output.metadata = nbformat.from_dict({})
             if joined and output.output_type == "stream" == joined[-1].output_type and output.name == joined[-1].name:
@@ -187,13 +199,18 @@ def keep_pictures(committed: Notebook, built: Notebook) -> None:
                 second.data["image/png"] = kept
 
 
+def shrunk(png: str) -> str:
+    """The same picture with at most 256 colours, in base64: half the bytes, and no difference that one sees."""
+    file = io.BytesIO()
+    _pixels(png).quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
+
+
 def picture_difference(first: str | None, second: str | None) -> float:
     """Mean difference of two PNGs' pixels, from 0 to 255; infinite when one is missing or their sizes differ."""
     if first is None or second is None:
         return float("inf")
-    before, after = (
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), dtype=float) for png in (first, second)
-    )
+    before, after = (np.asarray(_pixels(png), dtype=float) for png in (first, second))
     return float(np.abs(before - after).mean()) if before.shape == after.shape else float("inf")
 
 
@@ -212,6 +229,10 @@ def draw_architecture(path: Path) -> None:
         pyplot.close(figure)
     Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)  # a third of the size; nobody sees the difference
     print(f"{path.relative_to(PROJECT)}: {path.stat().st_size / 1000:.0f} kB", file=sys.stderr)
+
+
+def _pixels(png: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
 
 
 def _picture(output: Any) -> str | None:

@@ -13,8 +13,7 @@ from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.errors import AudioError, CheckpointError, ConfigError, InputError, SewError, TokenizerError
 from sewnp.model import Model, from_config, load, transcribe
 from sewnp.presets import PRESETS, preset
-
-__version__ = "0.1.0"
+from sewnp.version import __version__
 
 __all__ = [
     "PRESETS",
@@ -27,6 +26,7 @@ __all__ = [
     "SEWDConfig",
     "SewError",
     "TokenizerError",
+    "__version__",
     "ctc",
     "from_config",
     "layers",

@@ -20,6 +20,9 @@ _SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size
 _PROBABILITIES = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
                   "mask_time_prob", "mask_feature_prob")  # fmt: skip
 
+_MOST_LABELS = 10**6
+"""So many labels may be named by their number alone: their names are made up here, and a damaged file may ask for any number."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
@@ -128,7 +131,8 @@ class _Config:
         chosen = {name: value for name, value in values.items() if name in known}
         labels = values.get("num_labels")
         if labels is not None and "id2label" not in values:
-            _expect(isinstance(labels, int) and labels >= 1, "num_labels", "a number of 1 or more", labels)
+            whole = isinstance(labels, int) and not isinstance(labels, bool)
+            _expect(whole and 1 <= labels <= _MOST_LABELS, "num_labels", f"a whole number from 1 to {_MOST_LABELS}", labels)
             chosen["id2label"] = {i: f"LABEL_{i}" for i in range(labels)}
         extra = {name: value for name, value in values.items() if name not in known | derived}
         return cls(**chosen, extra=extra)

@@ -25,6 +25,10 @@ class TokenizerError(SewError, ValueError):
     """A vocabulary that is not one, or text and ids that it cannot express."""
 
 
+class TraceError(SewError):
+    """A file of stages that is missing or damaged, or stages that are not what they are said to be."""
+
+
 class InputError(SewError, ValueError):
     """An argument of the wrong shape, dtype or range."""
 

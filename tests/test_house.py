@@ -14,7 +14,7 @@ PACKAGE = Path(sewnp.__file__).parent
 
 # from the ground up; a room uses only rooms on floors below its own
 FLOORS = [
-    {"types"},
+    {"types", "version"},
     {"errors"},
     {"extras", "layers"},
     {"config", "ctc"},
@@ -23,6 +23,7 @@ FLOORS = [
     {"networks", "checkpoints", "speech"},
     {"model"},
     {"plots"},
+    {"numerics"},
     {"__init__"},
     {"cli"},
     {"__main__"},

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sewnp import layers
-from sewnp.types import Array
 
 from checks import array_of_shape, close, passed
+from sewnp import layers
+from sewnp.types import Array
 
 
 def check_log_buckets(log_buckets: Callable[..., Any]) -> None:

@@ -1,6 +1,7 @@
 """JSON files, and files that appear whole or not at all."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -41,3 +42,19 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             path.replace(folder / path.name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A scratch file beside ``path`` that takes its place when the block ends well; otherwise nothing of it is left."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        yield scratch
+        umask = os.umask(0)
+        os.umask(umask)
+        scratch.chmod(0o666 & ~umask)  # mkstemp gives the owner alone a file that others may be meant to read
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from sewnp.checkpoints.files import read_json, whole_folder, write_json
@@ -56,18 +57,20 @@ def read_checkpoint(
     except ConfigError as error:
         raise ConfigError(f"{config_path}: {error}") from None
     files = open_tensors(folder)
-    keys = {_full_key(key, config, files): key for key in files}
+    keys: dict[str, str] = {}
+    for key in files:
+        keys.setdefault(_full_key(key, config, files), key)
     chosen = _held_head(keys) if head == "auto" else head
     fresh = head_shapes(config, chosen) if fresh_head_seed is not None else {}
     wanted = _wanted(config, chosen, files, folder)
     own = {} if fresh else head_shapes(config, chosen)
     foreign = {_head_name(key) for other in HEADS for key in head_shapes(config, other)} | {"layer_weights"}
-    foreign -= {_head_name(key) for key in own} | ({"layer_weights"} if chosen == "classification" else set())
+    foreign -= {_head_name(key) for key in own} | ({"layer_weights"} if chosen == "classification" and not fresh else set())
     _check(keys, files, {key: shape for key, shape in wanted.items() if key not in fresh}, foreign, folder)
     weights = fill(fresh, config, seed=fresh_head_seed, dtype=dtype) if fresh_head_seed is not None else {}
     for key in wanted:
         if key not in fresh:
-            weights[key] = files[keys[key]].read(keys[key], dtype)
+            weights[key] = files[keys[key]].read(keys[key]).astype(dtype, copy=False)
     processor = _optional(folder / "processor_config.json") or {}
     return Checkpoint(
         config=config,
@@ -103,8 +106,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
                 if values is not None:
                     write_json(scratch / name, values)
             save_file(tensors, scratch / SINGLE, metadata={"format": "pt"})
+            (scratch / SINGLE).chmod((scratch / "config.json").stat().st_mode)  # safetensors lets nobody but the owner read it
         (folder / INDEX).unlink(missing_ok=True)  # shards of an earlier checkpoint would no longer be true
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter for a full disk
         raise CheckpointError(f"{folder}: could not be written: {error}") from error
 
 
@@ -142,6 +146,8 @@ def _check(keys: Mapping[str, str], files: Mapping[str, TensorFile], wanted: Sha
             unexpected.append(f"{spelled}: unexpected, in {file.path.name}")
         if key in wanted and file.shapes[spelled] != wanted[key]:
             wrong.append(f"{spelled}: expected shape {wanted[key]}, found {file.shapes[spelled]} in {file.path.name}")
+    for spelled in sorted(files.keys() - set(keys.values())):
+        unexpected.append(f"{spelled}: unexpected beside its other spelling, in {files[spelled].path.name}")
     if missing or wrong or unexpected:
         only_head = not (wrong or unexpected) and all("encoder." not in line and "layer_norm" not in line for line in missing)
         hint = "\n  (the head is not in these files; fresh_head_seed=0 starts one with fresh weights)" if only_head else ""

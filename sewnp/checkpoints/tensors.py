@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from sewnp.checkpoints.files import read_json
 from sewnp.errors import CheckpointError
-from sewnp.types import Array, DTypeLike
+from sewnp.types import Array
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -24,13 +24,15 @@ class TensorFile:
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
+    """As safetensors spells them: F32, BF16, I64 ..."""
+    metadata: Mapping[str, str]
 
-    def read(self, key: str, dtype: DTypeLike) -> Array:
-        """One tensor, widened or narrowed to ``dtype``.  bfloat16 becomes float32 first, which holds it exactly."""
+    def read(self, key: str) -> Array:
+        """One tensor as it is stored; bfloat16 as float32, which holds it exactly."""
         if self.dtypes[key] == "BF16":
-            return self._read_bfloat16(key).astype(dtype)
+            return self._read_bfloat16(key)
         with safe_open(self.path, framework="numpy") as file:
-            return np.asarray(file.get_tensor(key)).astype(dtype, copy=False)
+            return np.asarray(file.get_tensor(key))
 
     def _read_bfloat16(self, key: str) -> Array:
         # NumPy has no bfloat16, so safetensors cannot hand it over; it is the upper half of a float32, at the place the header names
@@ -42,9 +44,27 @@ class TensorFile:
         return (upper.astype(np.uint32) << 16).view(np.float32).reshape(self.shapes[key])
 
 
+def open_file(path: Path) -> TensorFile:
+    """Open one safetensors file.  Raises CheckpointError, naming it, when it is missing or damaged."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it has no __iter__)
+            shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
+            dtypes = {key: part.get_dtype() for key, part in slices.items()}
+            return TensorFile(path, shapes, dtypes, file.metadata() or {})
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+
+
 def open_tensors(folder: Path) -> dict[str, TensorFile]:
     """Which file holds which tensor of a checkpoint folder.  Raises CheckpointError for files that are missing, damaged or no floats."""
-    files = [_open(folder / name) for name in _file_names(folder)]
+    files = [open_file(folder / name) for name in _file_names(folder)]
+    for file in files:
+        for key, dtype in file.dtypes.items():
+            if dtype not in _FLOATS:
+                raise CheckpointError(f"{file.path}: {key}: expected a dtype of {', '.join(_FLOATS)}, found {dtype}")
     return {key: file for file in files for key in file.shapes}
 
 
@@ -63,19 +83,3 @@ def _file_names(folder: Path) -> list[str]:
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".h5", ".msgpack"))
     found = f"; found {', '.join(others)}, which sewnp does not read: convert the checkpoint to safetensors" if others else ""
     raise CheckpointError(f"{folder}: expected {SINGLE} or {INDEX}{found}")
-
-
-def _open(path: Path) -> TensorFile:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, though the index names it")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it has no __iter__)
-            shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
-            dtypes = {key: part.get_dtype() for key, part in slices.items()}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
-    for key, dtype in dtypes.items():
-        if dtype not in _FLOATS:
-            raise CheckpointError(f"{path}: {key}: expected a dtype of {', '.join(_FLOATS)}, found {dtype}")
-    return TensorFile(path, shapes, dtypes)

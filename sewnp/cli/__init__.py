@@ -1,4 +1,4 @@
-"""The command line: ``sewnp transcribe``, ``sewnp classify``, ``sewnp inspect``.
+"""The command line, one file a command.
 
 Results go to standard output, progress and errors to standard error.  Exit status: 0 all done, 1 something failed, 2 wrong usage,
 130 interrupted.
@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-import sewnp
-from sewnp.cli import classify, inspect, transcribe
+from sewnp.cli import classify, compare, inspect, trace, transcribe
 from sewnp.errors import SewError
+from sewnp.version import __version__
 
-COMMANDS = {"transcribe": transcribe, "classify": classify, "inspect": inspect}
+COMMANDS = {"transcribe": transcribe, "classify": classify, "inspect": inspect, "trace": trace, "compare": compare}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="SEW and SEW-D speech recognition in NumPy alone.",
         epilog="Try:  sewnp transcribe clip.wav    Every command has its own --help.",
     )
-    parser.add_argument("--version", action="version", version=f"sewnp {sewnp.__version__}")
+    parser.add_argument("--version", action="version", version=f"sewnp {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         command = commands.add_parser(

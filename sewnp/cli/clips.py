@@ -12,9 +12,13 @@ from sewnp.errors import SewError
 def add_clips(parser: argparse.ArgumentParser, *, model: str) -> None:
     """The arguments of a command over clips."""
     parser.add_argument("audio", nargs="+", metavar="AUDIO", help="audio files (WAV, FLAC, OGG, MP3 ...); - reads standard input")
-    parser.add_argument(
-        "--model", default=model, metavar="M", help="an embedded model's name or a checkpoint folder (default: %(default)s)"
-    )
+    add_model(parser, default=model)
+
+
+def add_model(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """The option that names a model."""
+    said = f" (default: {default})" if default else ""
+    parser.add_argument("--model", default=default, metavar="M", help=f"an embedded model's name or a checkpoint folder{said}")
 
 
 def for_each_clip(clips: Sequence[str], line: Callable[[str], str]) -> int:

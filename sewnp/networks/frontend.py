@@ -62,7 +62,7 @@ def squeezed(
     mask = None
     if frame_mask is not None:
         x = see("masked_frames", np.where(frame_mask[:, :, None], x, x.dtype.type(0)))
-        mask = squeeze_mask(frame_mask, config.squeeze_factor, masking=masking)
+        mask = see("squeezed_mask", squeeze_mask(frame_mask, config.squeeze_factor, masking=masking))
     position = convolutional_position_embedding(
         x,
         p["pos_conv_embed"],

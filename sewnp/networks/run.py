@@ -61,7 +61,7 @@ def run(
     frames = config.frames(waveform.shape[1])
     convolutions = {"kernels": config.conv_kernel, "strides": config.conv_stride}
     lengths = None if attention_mask is None else frame_lengths(attention_mask, **convolutions)
-    mask = None if lengths is None else frame_mask(lengths, frames, masking=masking)
+    mask = None if lengths is None else see("frame_mask", frame_mask(lengths, frames, masking=masking))
 
     network = sew_network if isinstance(config, SEWConfig) else sew_d_network
     state_names = network.hidden_state_stages(config)
@@ -69,7 +69,7 @@ def run(
     weighted = head == "classification" and config.use_weighted_layer_sum
     kept: dict[str, Array] = {}
     wanted = [*(state_names if output_hidden_states or weighted else []), *(attention_names if output_attentions else [])]
-    last = trunk(waveform, frame_mask=mask, time_mask=time_mask, see=_keeping(kept, wanted, see))
+    last = trunk(see("input_values", waveform), frame_mask=mask, time_mask=time_mask, see=_keeping(kept, wanted, see))
 
     logits = loss = None
     if head == "ctc":
@@ -78,7 +78,9 @@ def run(
             input_lengths = np.full(len(waveform), frames) if lengths is None else lengths
             loss = _ctc_loss(logits, targets, input_lengths, config, see=see)
     elif head == "classification":
-        x = weighted_layers([kept[name] for name in state_names], p["layer_weights"]) if weighted else last
+        x = last
+        if weighted:
+            x = see("weighted_layers", weighted_layers([kept[name] for name in state_names], p["layer_weights"]))
         # the mixed layers stand at the squeezed rate while the lengths count full frames: a quirk of the original, kept
         counted = None if lengths is None else frame_mask(lengths, x.shape[1], masking=masking)
         logits = see("logits", classification_logits(x, p, mask=counted, see=see))

@@ -25,9 +25,9 @@ def encoder_layer(
 ) -> Array:
     """Post-norm transformer layer.  (B, N, H) -> (B, N, H).  Scope: ``encoder.layers.{i}``."""
     a = multi_head_attention(x, p["attention"], heads=heads, mask=mask, see=within(see, "attention"))
-    y = see("layer_norm", layer_norm(x + a, **p["layer_norm"], eps=eps))
+    y = see("layer_norm", layer_norm(see("residual", x + a), **p["layer_norm"], eps=eps))
     f = feed_forward(y, p["feed_forward"], activation=activation, see=within(see, "feed_forward"))
-    return see("final_layer_norm", layer_norm(y + f, **p["final_layer_norm"], eps=eps))
+    return see("final_layer_norm", layer_norm(see("final_residual", y + f), **p["final_layer_norm"], eps=eps))
 
 
 def encoder(x: Array, p: Weights, config: SEWConfig, *, frame_mask: Array | None, masking: Masking, see: See) -> Array:

@@ -16,7 +16,7 @@ from sewnp.types import Array, See, Weights
 def add_and_norm(x: Array, residual: Array, p: Weights, *, eps: float, see: See) -> Array:
     """Project, add what was there before, normalise.  Scopes: ``attention.output`` and ``output`` of a layer."""
     y = see("dense", linear(x, **p["dense"]))
-    return see("LayerNorm", layer_norm(y + residual, **p["LayerNorm"], eps=eps))
+    return see("LayerNorm", layer_norm(see("residual", y + residual), **p["LayerNorm"], eps=eps))
 
 
 def encoder_layer(

@@ -136,15 +136,15 @@ def test_layer_norm_divides_by_the_biased_variance():
     np.testing.assert_allclose(layer_norm(x, np.ones(2), np.zeros(2), eps=0.0), x, rtol=1e-15)
 
 
-def test_group_norm_defaults_to_torchs_epsilon():
-    """The convolution stack's epsilon is fixed at torch's default, whatever layer_norm_eps says."""
-    import torch
-
+def test_the_epsilon_of_group_norm_is_that_of_torch_by_default():
+    """The convolution stack's epsilon is fixed, whatever layer_norm_eps says.  A signal so faint that it decides the result."""
     x, weight, bias = problem(2, 1, 9, 4)
     x *= 1e-3
-    theirs = torch.nn.GroupNorm(4, 4)
-    assert theirs.eps == 1e-5
-    assert_close64(group_norm(x, weight, bias, groups=4), group_norm(x, weight, bias, groups=4, eps=theirs.eps), tolerance=0.0)
+    assert_close64(group_norm(x, weight, bias, groups=4), loop_group_norm(x, weight, bias, groups=4, eps=1e-5))
+
+    import torch
+
+    assert torch.nn.GroupNorm(4, 4).eps == 1e-5
 
 
 def test_the_statistics_of_group_norm_include_padding():

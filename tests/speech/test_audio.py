@@ -212,8 +212,14 @@ def test_text_mode_file(tmp_path, data):
     path.write_bytes(data)
     with path.open() as file, pytest.raises(AudioError, match=r"clip\.wav: expected a file opened for reading bytes"):
         read_audio(file)
-    with pytest.raises(AudioError, match="reading bytes"):
-        read_audio(io.StringIO("hello"))
+
+    class Foreign:
+        def read(self):
+            return "hello"
+
+    for source in (io.StringIO("hello"), Foreign()):
+        with pytest.raises(AudioError, match="audio file object: expected a file opened for reading bytes"):
+            read_audio(source)
 
 
 @pytest.mark.parametrize("source", [None, 7, b"clip.wav", np.zeros(3)])

@@ -39,6 +39,10 @@ KINDS = {
     "several characters": (OVERLAPPING, {}),
     "several characters, lower": (OVERLAPPING, {"do_lower_case": True}),
     "more specials": (LETTERS, {"additional_special_tokens": ["B", "<x>"], "sep_token": "D", "mask_token": "<mask>"}),
+    "all specials appended": (
+        list("|AB"),
+        {"sep_token": "<sep>", "cls_token": "<cls>", "mask_token": "<mask>", "pad_token": "[P]"},
+    ),
     "named specials": (LETTERS, {"extra_special_tokens": {"image_token": "<img>", "audio_token": "C"}}),
     "not split": (LETTERS, {"split_special_tokens": True}),
 }
@@ -47,7 +51,11 @@ KINDS = {
 @pytest.fixture(scope="module", params=KINDS)
 def pair(request, tmp_path_factory):
     """transformers' tokenizer, and ours from the files that it saved."""
-    tokens, options = KINDS[request.param]
+    return make_pair(request.param, tmp_path_factory)
+
+
+def make_pair(kind, tmp_path_factory):
+    tokens, options = KINDS[kind]
     folder = tmp_path_factory.mktemp("tokenizer")
     (folder / "vocab.json").write_text(json.dumps(ids_of(tokens)))
     theirs = Wav2Vec2CTCTokenizer(folder / "vocab.json", **options)
@@ -143,6 +151,29 @@ def test_vocabularies_agree(pair):
     for index, token in theirs.added_tokens_decoder.items():
         assert ours.added[index]._asdict() == token.__getstate__()
     assert len(ours.added) == len(theirs.added_tokens_decoder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_added_tokens_are_found_without_being_told(kind, tmp_path_factory):
+    """From the vocabulary and the options alone, as in a checkpoint made by hand or by an old release."""
+    theirs, _ = make_pair(kind, tmp_path_factory)
+    tokens, options = KINDS[kind]
+    ours = CTCTokenizer.from_files(ids_of(tokens), options)
+    assert {index: token._asdict() for index, token in ours.added.items()} == {
+        index: token.__getstate__() for index, token in theirs.added_tokens_decoder.items()
+    }
+    assert sorted(ours.special_tokens) == sorted(theirs.all_special_tokens)
+
+
+@pytest.mark.parametrize(("index", "content"), [("5", "<x>"), ("11", "<s>"), ("11", "A")])
+def test_an_added_token_that_contradicts_the_vocabulary(tmp_path, index, content):
+    """The id of another token, or another id for a token: decoding trusts the vocabulary, encoding the added token."""
+    (tmp_path / "vocab.json").write_text(json.dumps(ids_of(LETTERS)))
+    config = {"added_tokens_decoder": {index: {"content": content}}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    theirs, ours = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path), read(tmp_path)
+    assert_same_encoding(theirs, ours, "A<s>B<x>")
+    assert_same_decoding(theirs, ours, [5, 0, 11, 1, 1, 11])
 
 
 def test_what_transformers_saved_comes_back_whole(pair, tmp_path):

@@ -1,0 +1,481 @@
+# %% [markdown]
+# # 01 · From pressure to numbers
+#
+# > What does a network that turns speech into words get to see, and what does it give back?
+#
+# **Read before:** nothing. You should be at home in Python and NumPy. Everything about sound is explained here.
+#
+# This is the first of a series of notebooks that take one speech recogniser apart. It is called SEW (Wu et al. 2021, [arXiv
+# 2109.06870](https://arxiv.org/abs/2109.06870)). We use a very small one, `digits`, that comes with the package: it knows the ten
+# English digits and nothing else, but it is built of the same parts as its large relatives, with learned weights in every one of
+# them. Today we look at it from the outside, at what goes in and what comes out.
+
+# %%
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import soundfile
+from checks import attempt
+from checks.waveform import check_alias, check_mix, check_normalise
+
+import sewnp
+from sewnp import plots
+from sewnp.layers import softmax
+from sewnp.parameters import parameter_count
+from sewnp.speech import read_audio, resample
+
+clips = Path("../tests/clips")
+plt.rcParams.update(plots.style())
+model = sewnp.load("digits")
+
+# %% [markdown]
+# ## Sound is a list of numbers
+#
+# Sound is air pressure that rises and falls. A microphone turns the pressure into a voltage, and a converter reads the voltage at
+# regular moments, thousands of times a second, and writes each reading down as a whole number. Such a reading is a **sample**,
+# the list of them is a **waveform**, and the number of readings in a second is the **sampling rate**, counted in hertz (Hz, "a
+# second").
+#
+# Here is a file with six spoken digits. (The voice is synthetic, which made the file easy to share. It is no stranger to the
+# model: part of what the model learned from was spoken by the same speech synthesiser.)
+
+# %%
+readings, rate = soundfile.read(clips / "three_one_four.wav", dtype="int16")
+print(f"{len(readings):,} samples of type {readings.dtype}, {rate:,} a second: {len(readings) / rate} seconds")
+print("ten of them:", readings[7200:7210])
+assert (len(readings), rate) == (47_600, 16_000)
+assert len(readings) / rate == 2.975
+
+# %% [markdown]
+# The readings are 16-bit integers, so they lie between -32,768 and 32,767. Nobody computes with those: we divide by 32,768 and
+# get floats from -1 up to (not including) 1. `read_audio` does that, and whatever else a file may need: it decodes FLAC, OGG and
+# MP3 too, averages stereo to a single channel, and converts other sampling rates to the 16,000 Hz that the model was trained on.
+
+# %%
+samples = read_audio(clips / "three_one_four.wav")
+assert samples.dtype == np.float32
+assert np.array_equal(samples, readings / 32_768)
+assert np.abs(samples).max() < 0.66
+
+plots.plot_waveform(samples, rate).set_title("six spoken digits")
+# %% [markdown]
+# You can see that somebody says something six times, and that the last second is nearly silent. You cannot see *what* is said.
+# Let us look closer, at 40 thousandths of a second of the sound *th* and then of the sound *ee*, both in the first word.
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(7, 2.2))
+for ax, start, sound in zip(axes, (0.27, 0.45), ("th", "ee"), strict=True):
+    piece = samples[int(start * rate) :][:640]
+    milliseconds = 1000 * np.arange(640) / rate
+    ax.plot(milliseconds, piece, linewidth=0.9)
+    ax.set(title=f"“{sound}”, from {start} s", xlabel="time (ms)", ylabel="amplitude")
+
+# %% [markdown]
+# The *th* is hiss: it looks like random numbers. The *ee* repeats. The vocal cords open and close, each opening gives the air in
+# the mouth a knock, and the shape between two knocks says how the mouth stands. So the speed of the repetition is the voice's
+# **pitch**, and the *shape* of what is repeated is what tells an *ee* from an *ah*.
+#
+# How fast does it repeat? We slide the piece along itself and look for the shift at which it fits best.
+
+# %%
+piece = samples[7200:8000]  # 0.45 to 0.5 s
+fit = np.array([np.corrcoef(piece[:-shift], piece[shift:])[0, 1] for shift in range(1, 201)])
+
+figure, ax = plt.subplots(figsize=(7, 1.9))
+ax.plot(np.arange(1, 201), fit)
+ax.set(xlabel="shift (samples)", ylabel="correlation", title="how well 50 ms of “ee” fit on themselves, shifted")
+
+best = 40 + np.argmax(fit[39:])  # not among the very small shifts, where any smooth curve fits
+ax.plot(best, fit[best - 1], "o", color=plots.COLORS[4])
+print(f"the sound repeats every {best} samples: {rate / best:.0f} times a second")
+assert best == 72
+assert round(rate / best) == 222
+
+# %% [markdown]
+# 222 knocks a second: the pitch of this voice at this moment is 222 Hz. A man's voice often lies around 120 Hz, a woman's around
+# 200, and it moves all the time. The digit is the same at any pitch. That is the first hint at why recognising speech is hard:
+# **most of what is in the numbers has nothing to do with the words.**
+
+# %% [markdown]
+# ## How many samples a second are enough?
+#
+# Between two samples we know nothing. What could hide there? Take a steady tone of 7,000 Hz, a wave that goes up and down 7,000
+# times a second, and write down only 8,000 samples a second.
+
+# %%
+count = 16
+fine = np.linspace(0, count / 8000, 2000)
+moments = np.arange(count) / 8000
+
+figure, ax = plt.subplots(figsize=(7, 2))
+ax.plot(1000 * fine, np.cos(2 * np.pi * 7000 * fine), color=plots.GREY, linewidth=0.8, label="7,000 Hz")
+ax.plot(1000 * fine, np.cos(2 * np.pi * 1000 * fine), label="1,000 Hz")
+ax.plot(1000 * moments, np.cos(2 * np.pi * 7000 * moments), "o", color=plots.COLORS[4], label="8,000 samples a second")
+ax.set(xlabel="time (ms)", ylabel="amplitude")
+figure.legend(loc="outside upper center", ncols=3)
+
+assert np.allclose(np.cos(2 * np.pi * 7000 * moments), np.cos(2 * np.pi * 1000 * moments))
+
+# %% [markdown]
+# The samples of the fast wave are, exactly, the samples of a slow one. Once the samples are taken, nobody can tell which it was.
+# This is called **aliasing**. The rule behind it: a rate of $r$ samples a second can tell apart frequencies up to $r / 2$, and
+# everything faster is folded back and passes for something slower. So 16,000 samples a second keep frequencies up to 8,000 Hz.
+#
+# Speech has most of its energy below 4,000 Hz, and the classic telephone carried no more than that. Music is sold at 44,100 Hz
+# because ears reach to about 20,000. Speech recognisers have settled on 16,000.
+#
+# Whoever lowers a sampling rate must first remove what would be folded back. `resample` does that. So we can ask how much of the
+# range up to 8,000 Hz the model needs: go down to a lower rate, which removes the upper frequencies, and come back up.
+
+# %%
+heard = {}
+for limit in (4000, 2000, 1000):
+    lower = resample(samples, rate, 2 * limit)
+    heard[limit] = model.transcribe(resample(lower, 2 * limit, rate)).text
+    print(f"up to {limit:,} Hz: {heard[limit]}")
+
+assert heard[2000] == model.transcribe(samples).text == "THREE ONE FOUR ONE FIVE NINE"
+assert heard[1000] != heard[2000]
+
+# %% [markdown]
+# With the frequencies up to 2,000 Hz this clip is still read without an error, although it sounds as if through a wall, and then
+# it breaks down. Do not take the borders for laws. At 4,000 Hz one word comes out wrong that was right at 2,000: near its limits,
+# such a small model is fickle. (`transcribe` is the whole recogniser in one call; the rest of this notebook unfolds it.)
+
+# %%
+assert heard[4000] == "THREE ONE FOUR ONE FIVE ONINE"
+
+# %% [markdown]
+# ## Loud and quiet: normalisation
+#
+# How large the numbers are depends on the distance to the microphone and on somebody's volume control. The words do not. So the
+# first thing that happens to a waveform is **normalisation**: subtract the mean, then divide by the standard deviation.
+
+# %%
+by_hand = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+input_values = model.features(samples).input_values
+
+print("shape", input_values.shape)
+print(f"before: mean {samples.mean():.5f}, standard deviation {samples.std():.4f}")
+print(f"after:  mean {abs(input_values.mean()):.5f}, standard deviation {input_values.std():.4f}")
+assert np.allclose(input_values[0], by_hand, atol=1e-5)
+assert input_values.shape == (1, 47_600)
+
+# %% [markdown]
+# `model.features` gives what the network is called with. Its first axis counts clips, and there is one. The `1e-7` under the root
+# keeps silence from being divided by zero.
+#
+# A hundred times quieter, or ten times louder: after normalisation it is the same clip. Nearly, for the very quiet one, because
+# 1e-7 is no longer small beside its variance.
+
+# %%
+for gain in (10, 0.1, 0.01):
+    scaled = model.features(samples * np.float32(gain)).input_values
+    share = np.abs(scaled - input_values).max() / np.abs(input_values).max()
+    print(f"{gain:>5} times as loud: differs by {share:.1%}")
+    assert share < (0.001 if gain >= 0.1 else 0.05)
+
+silence = model.features(np.zeros(16_000, dtype=np.float32)).input_values
+assert np.all(silence == 0)
+
+# %% [markdown]
+# ## What comes out: a row of scores every 20 ms
+#
+# Now the network itself. It is a function from arrays to arrays.
+
+# %%
+logits = model(input_values).logits
+print(input_values.shape, "->", logits.shape)
+assert logits.shape == (1, 148, 32)
+
+# %% [markdown]
+# 47,600 samples went in, 148 rows of 32 numbers came out. Each row stands for a **frame**, a short stretch of time. Frames follow
+# one another every 320 samples, which at 16,000 Hz is 20 ms: 50 frames a second. (Why 148 and not 47,600 / 320 = 148.75, and how
+# much of the clip one frame hears, is the subject of notebook 02.)
+
+# %%
+seconds_per_frame = model.config.hop / rate
+print(f"a frame every {model.config.hop} samples = {seconds_per_frame} s; {len(samples) / model.config.hop} frames would fit")
+assert model.config.hop == 320
+assert seconds_per_frame == 0.02
+
+# %% [markdown]
+# The 32 numbers of a row belong to 32 **tokens**, the signs that the model can write. Most are letters:
+
+# %%
+tokens = [model.tokenizer.token_of(i) for i in range(32)]
+print(*tokens)
+assert len(set(tokens)) == 32
+assert tokens[0] == "<pad>"
+assert tokens[4] == "|"
+
+# %% [markdown]
+# `|` stands between words, where you would write a space. The four in angle brackets come with the toolbox that such models are
+# made with. Three of them play no part here, but `<pad>`, token 0, has been given a job. It is the **blank**, and it means
+# "nothing new in this frame". Its use will be clear in a moment.
+#
+# The numbers themselves are scores, called **logits**: the higher, the more the model believes in that token for that frame. They
+# are turned into **probabilities** by exponentiating and dividing by the sum of the row, which is called *softmax*. Look at frame
+# 18, which is 0.36 s into the clip, in the middle of the first word:
+
+# %%
+probabilities = softmax(logits)[0]
+frame = 18
+for i in np.argsort(-logits[0, frame])[:4]:
+    print(f"{tokens[i]:>5}  logit {logits[0, frame, i]:5.2f}  probability {probabilities[frame, i]:.3f}")
+
+assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+assert np.allclose(probabilities[frame], np.exp(logits[0, frame]) / np.exp(logits[0, frame]).sum())
+assert tokens[logits[0, frame].argmax()] == "R"
+assert probabilities[frame].max() > 0.99
+
+# %% [markdown]
+# An R, with hardly a doubt. In every frame we may take the token with the largest score. Here are all 148 of them, with a dot for
+# the blank:
+
+# %%
+path = logits[0].argmax(axis=1)
+spelled = "".join("·" if i == 0 else tokens[i] for i in path)
+print(spelled)
+print(f"{np.count_nonzero(path == 0)} of {len(path)} frames are blank")
+assert spelled.strip("·") == "THRE·E·····||·ONNE·····|||····FOUR······||OONE······|||·FIVE········||||··NINE"
+assert np.count_nonzero(path == 0) == 109
+
+# %% [markdown]
+# You can read it! Two rules make a text of it:
+#
+# 1. Equal tokens in neighbouring frames are merged: a sound may last longer than a frame, and `||||` is one gap between words.
+# 2. Then the blanks are dropped.
+#
+# And here is what the blank is good for. Speech has far more frames than letters, so something must fill the rest. And without it
+# the two letters of the EE in THREE would be merged into one: the model writes `E·E`. (How a model *learns* when to say what,
+# although nobody ever told it, is the subject of notebook 08.)
+
+# %%
+merged = [token for i, token in enumerate(path) if i == 0 or token != path[i - 1]]
+text = "".join(tokens[token] for token in merged if token != 0).replace("|", " ")
+print(text)
+assert text == "THREE ONE FOUR ONE FIVE NINE"
+
+# %% [markdown]
+# The same as a picture. Each line is the probability of one token. The model writes in spikes: one or two frames for a letter,
+# and blank between them.
+
+# %%
+figure, ax = plt.subplots(figsize=(7.2, 2.5))
+plots.plot_posteriors(probabilities, tokens, seconds_per_frame=seconds_per_frame, top=11, ax=ax)
+ax.set_xlim(0.2, 1.15)
+ax.set_title("the first three words")
+# %% [markdown]
+# ## The whole pipeline in five lines
+#
+# That was all. From a file to its words:
+
+# %%
+samples = read_audio(clips / "three_one_four.wav")
+input_values = model.features(samples).input_values
+logits = model(input_values).logits
+path = logits[0].argmax(axis=1)
+print(model.tokenizer.decode(path))
+
+assert model.tokenizer.decode(path) == "THREE ONE FOUR ONE FIVE NINE"
+
+# %% [markdown]
+# `model.transcribe` does the same and keeps the frames in which each word's letters were written. Multiplied by 20 ms they are
+# times:
+
+# %%
+transcript = model.transcribe(clips / "three_one_four.wav")
+for word in transcript.words:
+    print(f"{word.start:4.2f} to {word.end:4.2f} s  {word.text}")
+
+plots.plot_waveform(samples, rate, words=transcript.words)
+assert (transcript.words[0].start, transcript.words[0].end) == (0.32, 0.44)
+
+# %% [markdown]
+# The shaded stretches are shorter than the sounds, and some stand rather early: they are the frames in which the model wrote the
+# letters. It may write a word as soon as it is sure of it, and it does.
+#
+# Everything between `input_values` and `logits` is the network, 2.17 million learned numbers. Here it is from top to bottom, for
+# one second of sound. You are not expected to understand the names yet: the next seven notebooks go down this picture stage by
+# stage.
+
+# %%
+figure, ax = plt.subplots(figsize=(7.5, 5.6))
+plots.plot_architecture(model.config, head="ctc", ax=ax)
+parameters = sum(weight.size for weight in model.flat_weights().values())
+print(f"{parameters:,} learned numbers")
+assert round(parameters / 1e6, 2) == 2.17
+
+# %% [markdown]
+# ## What this model can and cannot hear
+#
+# It was trained for about an hour, on isolated digits by five speakers and on 38 minutes of synthetic voices. It reads three of
+# the four clips that come with the package without an error:
+
+# %%
+truth = dict(line.split("\t") for line in (clips / "manifest.tsv").read_text().splitlines())
+heard = {name: model.transcribe(clips / name).text for name in truth}
+for name, text in truth.items():
+    print(f"{'right' if heard[name] == text else 'WRONG'}  {text}")
+    if heard[name] != text:
+        print(f"    read {heard[name]}")
+
+assert [name for name in truth if heard[name] != truth[name]] == ["eight_six_seven.flac"]
+assert heard["eight_six_seven.flac"] == "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"
+
+published = [parameter_count(config, "ctc") for config in sewnp.PRESETS.values() if config.model_type == "sew"]
+assert [round(min(published) / parameters), round(max(published) / parameters)] == [19, 81]
+
+# %% [markdown]
+# One letter is missing in THREE, and the last word is wrong. It spells letter by letter and has never been told that there are
+# only ten words, so it can write words that do not exist. On people it has never heard, 11 to 18 of 100 words come out wrong (the
+# package's own measurement, on recordings that it does not ship). The published SEW models are 19 to 81 times as large, learned
+# from hundreds of hours of speech, and do far better. This one exists to be looked at.
+#
+# Which disturbances does it withstand? Hiss, for one: we add random numbers, as strong as a given share of the speech.
+
+# %%
+hiss = np.random.default_rng(0).standard_normal(len(samples)).astype(np.float32)
+noisy = {}
+for share in (0.03, 0.3, 1.0, 2.0):
+    noisy[share] = model.transcribe(samples + share * samples.std() * hiss).text
+    print(f"hiss of {share:.0%} of the speech: {noisy[share]}")
+
+assert noisy[0.03] == noisy[0.3] == "THREE ONE FOUR ONE FIVE NINE"
+assert noisy[2.0] != noisy[0.3]
+
+# %% [markdown]
+# Speech played at the wrong speed is another matter. If a clip says 16,000 samples a second and we claim that it had 8,000, it is
+# stretched to twice its length and everything sounds an octave lower. And what is not speech, or not digits, is still written in
+# digits or not at all: the model has nothing else to say.
+
+# %%
+strange = {
+    "half the speed": model.transcribe(samples, sampling_rate=8000).text,
+    "one and a half times the speed": model.transcribe(samples, sampling_rate=24_000).text,
+    "played backwards": model.transcribe(samples[::-1].copy()).text,
+    "hiss alone": model.transcribe(hiss).text,
+    "silence": model.transcribe(np.zeros(16_000, dtype=np.float32)).text,
+}
+for what, text in strange.items():
+    print(f"{what}: {text or '(nothing)'}")
+
+assert strange["hiss alone"] == strange["silence"] == ""
+assert strange["played backwards"].split()[0] == "ZERO"
+assert all(text != "THREE ONE FOUR ONE FIVE NINE" for text in strange.values())
+
+# %% [markdown]
+# Played backwards, the clip becomes ZERO ZERO ONE and so on, as if these had been said. The model has no way to answer "this is
+# no digit".
+
+# %% [markdown]
+# ## The answer
+#
+# The network gets a **waveform**: a list of pressure readings, 16,000 a second, shifted and scaled so that their mean is 0 and
+# their standard deviation is 1. It gives back one row of **logits** every 20 ms: a score for each of 32 **tokens**, 26 of them
+# letters, one the gap between words, one the **blank**, "nothing new". Taking the best token of each frame, merging repeats and
+# dropping blanks gives the text.
+
+# %% [markdown]
+# ## Exercises
+#
+# Write each function and run its cell: the check says what is not right yet. The solutions are below.
+#
+# **1. Normalise.** Zero mean, and unit variance up to the 1e-7 under the root, whatever array of floats comes in. The input must
+# not be changed.
+
+
+# %%
+def normalise(samples):
+    """Zero mean and unit variance.  (n,) -> (n,)"""
+    raise NotImplementedError
+
+
+attempt(check_normalise, normalise)
+
+# %% [markdown]
+# **2. Which tone is heard?** A tone of `frequency` Hz is sampled `sampling_rate` times a second, without removing anything first.
+# Which frequency, from 0 to half the sampling rate, has the same samples? (7,000 Hz at 8,000 samples a second is 1,000 Hz. What
+# are 9,000 Hz?)
+
+
+# %%
+def alias(frequency, sampling_rate):
+    """The frequency from 0 to sampling_rate / 2 that a sampled tone passes for, in Hz."""
+    raise NotImplementedError
+
+
+attempt(check_alias, alias)
+
+# %% [markdown]
+# **3. Mix at a given ratio.** How strong speech is beside noise is usually given in decibels: $10 \log_{10}(P_s / P_n)$, where a
+# **power** $P$ is the mean of the squared samples. Equal powers are 0 dB, and every 10 dB more is a factor of ten. Leave the
+# speech as it is, scale the noise so that the ratio is `decibels`, and return the sum.
+
+
+# %%
+def mix(speech, noise, decibels):
+    """Speech plus scaled noise, (n,), so that 10 log10(power of speech / power of noise) is ``decibels``."""
+    raise NotImplementedError
+
+
+attempt(check_mix, mix)
+
+# %% [markdown]
+# With `mix`, find out at how many decibels the model begins to lose words of this clip. Then try another seed for the noise.
+
+# %% [markdown]
+# ## Solutions
+
+
+# %%
+def normalise(samples):
+    return (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+
+
+check_normalise(normalise)
+
+
+# %%
+def alias(frequency, sampling_rate):
+    folded = frequency % sampling_rate  # whole turns between two samples do not show
+    return min(folded, sampling_rate - folded)  # and a wave that turns backwards looks like one that turns forwards
+
+
+check_alias(alias)
+
+
+# %%
+def mix(speech, noise, decibels):
+    wanted = np.mean(speech**2) / 10 ** (decibels / 10)  # the noise's power
+    return speech + noise * np.sqrt(wanted / np.mean(noise**2))
+
+
+check_mix(mix)
+
+
+# %%
+def words_right(text):
+    """How many of the clip's six words are there, in the right order."""
+    spoken = ["THREE", "ONE", "FOUR", "ONE", "FIVE", "NINE"]
+    matching = SequenceMatcher(None, spoken, text.split(), autojunk=False).get_matching_blocks()
+    return sum(block.size for block in matching)
+
+
+right = {}
+for decibels in (5, 0, -5, -10):
+    noises = [np.random.default_rng(seed).standard_normal(len(samples)) for seed in (1, 2)]
+    texts = [model.transcribe(mix(samples, noise, decibels)).text for noise in noises]
+    right[decibels] = [words_right(text) for text in texts]
+    print(f"{decibels:3} dB: {right[decibels]} of 6 words right;  {texts[0]}")
+
+assert right[5] == [6, 6]
+assert all(3 <= count < 6 for count in right[0] + right[-5])
+assert right[-10] == [0, 0]
+
+# %% [markdown]
+# Words get lost when the hiss is as strong as the speech (0 dB), and all are lost when it is ten times as strong (-10 dB). From
+# noise to noise the count varies by a word or two: one clip is not a measurement.

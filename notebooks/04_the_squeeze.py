@@ -1,0 +1,579 @@
+# %% [markdown]
+# # 04 · The squeeze
+#
+# > Why does SEW run its transformer on half as many frames as it has, and how does it get the other half back?
+#
+# **Read before:** notebooks 01 (frame, token, blank) and 02 (channel, stride, hop). The transformer itself is still a closed
+# box here; notebook 06 opens it. All you need to know about it now is what it costs.
+
+# %%
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import matplotlib.pyplot as plt
+import numpy as np
+from checks import attempt, show_source
+from checks.squeeze import check_layer_cost, check_squeeze, check_unfold
+
+import sewnp
+from sewnp import plots
+from sewnp.costs import attention_bytes, stages
+from sewnp.layers import softmax
+from sewnp.speech import read_audio
+
+clips = Path("../tests/clips")
+plt.rcParams.update(plots.style())
+BLUE, ORANGE, GREEN, *_ = plots.COLORS
+
+model = sewnp.load("digits")
+config = model.config
+
+# %% [markdown]
+# ## Three frame rates
+#
+# Let us first watch it happen. Calling the model with a function `see` shows that function every intermediate result, by
+# name; what `see` returns is what the network goes on with. The smallest useful observer stores each array and hands it back.
+
+# %%
+waveform = read_audio(clips / "three_one_four.wav")
+trace = {}
+
+
+def record(name, x):
+    trace[name] = x
+    return x
+
+
+output = model(model.features(waveform).input_values, see=record)
+for name in ["feature_projection", "encoder.pool", "encoder.layers.5.final_layer_norm", "encoder.last_hidden_state"]:
+    print(f"{name:35} {trace[name].shape}")
+
+frames = trace["feature_projection"]
+pooled = trace["encoder.pool"]
+restored = trace["encoder.last_hidden_state"]
+assert frames.shape == restored.shape == (1, 148, 160)
+assert pooled.shape == trace["encoder.layers.5.final_layer_norm"].shape == (1, 74, 160)
+
+# %% [markdown]
+# The shapes are (clips, frames, channels). The convolutions of notebook 02 make 148 frames of our 2.975 seconds, one every 20
+# milliseconds, each with 160 channels. Then something turns 148 frames into 74. The transformer's six layers all work on
+# those 74. Behind the last layer something makes 148 of them again, and it is from those that the tokens are read.
+#
+# The first step is called the **squeeze**. It gave the model its name: *Squeezed and Efficient Wav2vec* (Wu et al. 2021,
+# arXiv 2109.06870). A squeezed frame stands for 40 milliseconds, the *squeeze factor* is 2.
+
+# %%
+fig, axes = plt.subplots(3, 1, figsize=(7.0, 3.6), sharex=True)
+for ax, x, seconds, title in [
+    (axes[0], frames, 0.02, "before: 148 frames, one every 20 ms"),
+    (axes[1], pooled, 0.04, "squeezed: 74 frames, one every 40 ms"),
+    (axes[2], restored, 0.02, "behind the transformer, restored: 148 frames"),
+]:
+    limit = float(np.quantile(np.abs(x), 0.99))
+    plots.plot_frames(np.clip(x[0, :, :24], -limit, limit), seconds_per_frame=seconds, ax=ax, bar=False)
+    ax.set(title=title, xlabel="")
+axes[2].set_xlabel("time (s)")
+plt.show()
+
+# %% [markdown]
+# (The first 24 of the 160 channels. Values beyond the 99th percentile are clipped, so that a few large ones do not make the
+# rest pale.) The middle picture looks like the upper one seen through a coarser sieve, which is precisely what it is. The
+# lower one is different: it has been through the transformer, and its channels mean other things.
+
+# %% [markdown]
+# ## What a transformer layer costs
+#
+# Why go to such lengths? Because of the bill. We count **multiply-adds**: one multiplication together with the addition that
+# follows it, the unit of work of every matrix product. A linear map from $m$ to $n$ channels costs $m \cdot n$ of them for
+# each frame.
+#
+# One transformer layer with $N$ frames of $H$ channels does two kinds of work (you will meet each piece in notebook 06):
+#
+# * **Each frame by itself.** Four linear maps from $H$ to $H$ channels, then a map out to $I$ channels and one back: $4H^2 +
+#   2HI$ multiply-adds a frame.
+# * **Each frame with each frame.** Every frame is compared with every other, and then collects something from every other.
+#   Both cost $H$ multiply-adds a pair: $2H$ for each of the $N^2$ pairs.
+#
+# Together: $N(4H^2 + 2HI) + 2N^2H$. The first part grows like $N$, the second like $N^2$. The package counts the same way,
+# from the configuration alone, in `sewnp.costs`.
+
+# %%
+H, inside, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+assert (H, inside, layers) == (160, 640, 6)
+alone, pair = 4 * H**2 + 2 * H * inside, 2 * H
+assert (alone, pair) == (307_200, 320)
+
+N = 74
+by_name = {stage.name: stage for stage in stages(config, len(waveform), head="ctc")}
+assert by_name["transformer, 6 layers"].multiply_adds == layers * (N * alone + N**2 * pair) == 146_910_720
+print(f"one layer, {N} frames: {N * alone / 1e6:.1f} million alone, {N**2 * pair / 1e6:.2f} million in pairs")
+
+# %% [markdown]
+# For the digits model, a frame by itself costs 307,200 multiply-adds a layer, and a pair costs 320. In a clip of three
+# seconds the pairs are a small part, 7 %. They catch up when $320 N = 307{,}200$, at $N = 960$ frames: 38 seconds of sound at
+# the squeezed rate, but only 19 seconds at the full one.
+
+# %%
+seconds = np.linspace(1, 60, 200)
+fig, ax = plt.subplots(figsize=(7.0, 3.0))
+for rate, color, label in [(50, ORANGE, "50 frames/s"), (25, BLUE, "25 frames/s (squeezed)")]:
+    n = rate * seconds
+    ax.plot(seconds, (n * alone + n**2 * pair) / 1e6, color=color, label=label)
+    ax.plot(seconds, n * alone / 1e6, color=color, linestyle=":", linewidth=1.0, label=f"{label}: frames alone")
+ax.set(xlabel="length of the clip (s)", ylabel="multiply-adds of one\nlayer (million)", xlim=(0, 60), ylim=(0, None))
+ax.legend()
+plt.show()
+
+share = N * pair / (alone + N * pair)
+assert 0.07 < share < 0.075
+assert alone / pair == 960
+assert (960 / 25, 960 / 50) == (38.4, 19.2)
+
+# %% [markdown]
+# The dotted lines are the work that frames do alone, the gap above them is the work in pairs. Halving $N$ halves the first
+# and quarters the second. So whatever the clip's length, **half the frames means less than half the work** in every layer:
+# half as much for very short clips, a quarter for very long ones.
+#
+# The pairs also need memory: each head (notebook 06) keeps several numbers for each pair for a moment. For a minute of sound
+# through the digits model that is 549 MiB at 50 frames a second, and 137 at 25.
+
+# %%
+minute = 60 * 16000
+megabytes = [attention_bytes(replace(config, squeeze_factor=factor), minute) / 2**20 for factor in (1, 2)]
+print("MiB for one layer's pairs, one minute:", [round(m) for m in megabytes])
+assert [round(m) for m in megabytes] == [549, 137]
+
+# %% [markdown]
+# ## Neighbours say much the same
+#
+# Saving work by throwing away half of the input sounds dangerous. It is less so when frames come in similar pairs, and speech
+# sounds last longer than 20 milliseconds. How similar are frames that stand $d$ frames apart? We take the cosine between
+# them: 1 for two vectors of the same direction, 0 for directions that have nothing to do with each other. (The mean frame is
+# subtracted first, since something that all frames share says nothing about similarity.)
+
+# %%
+x = frames[0] - frames[0].mean(axis=0)
+unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+distances = np.arange(1, 26)
+cosine = np.array([(unit[:-d] * unit[d:]).sum(axis=1).mean() for d in distances])
+
+fig, ax = plt.subplots(figsize=(6.0, 2.4))
+ax.plot(distances * 20, cosine, marker="o", markersize=3.5)
+ax.axhline(0, color=plots.GREY, linewidth=0.8)
+ax.set(xlabel="distance of the two frames (ms)", ylabel="mean cosine", ylim=(-0.2, 1))
+plt.show()
+
+assert round(float(cosine[0]), 2) == 0.84
+assert round(float(cosine[9]), 2) == 0.16
+
+# %% [markdown]
+# Direct neighbours have a cosine of 0.84 on average; at 200 milliseconds little is left (0.16). So how much survives when
+# each pair is replaced by its mean? Take the sum of all squared values as the measure. As a control we also pair up frames at
+# random.
+
+# %%
+
+
+def kept(pairs):
+    """The share of the sum of squares that is left when both frames of each pair become their mean.  (N, 2, C)"""
+    return float(2 * np.square(pairs.mean(axis=1)).sum() / np.square(pairs).sum())
+
+
+neighbours = frames[0].reshape(-1, 2, 160)
+shuffled = frames[0][np.random.default_rng(0).permutation(148)].reshape(-1, 2, 160)
+print(f"neighbours: {kept(neighbours):.1%} kept, strangers: {kept(shuffled):.1%}")
+assert round(kept(neighbours), 2) == 0.93
+assert round(kept(shuffled), 2) == 0.62
+
+# %% [markdown]
+# Averaging neighbours keeps 93 % of the energy, averaging strangers 62 %. The squeeze is cheap *because* of the order it
+# works in. This is no proof that the missing 7 % did not matter. Only models trained both ways can show that. The paper
+# compares such models; we have one.
+
+# %% [markdown]
+# ## Down: a mean
+#
+# Here is the squeeze as the package has it. Three lines: how many full groups there are, and the mean of each.
+
+# %%
+show_source(sewnp.layers.squeeze)
+
+# %% [markdown]
+# Four frames with one channel, holding 1, 3, 10 and 20, become the two means 2 and 15:
+
+# %%
+few = np.array([1.0, 3.0, 10.0, 20.0]).reshape(1, 4, 1)
+assert sewnp.layers.squeeze(few, 2).ravel().tolist() == [2.0, 15.0]
+
+assert np.array_equal(sewnp.layers.squeeze(frames, 2), pooled)  # the model does precisely this
+
+# %% [markdown]
+# In the network a second path runs beside the mean, from the same 148 frames to 74: a wide convolution that tells each
+# squeezed frame about its surroundings. Its result is added to the mean. It is the subject of notebook 05.
+
+# %% [markdown]
+# ## Up: one frame makes two
+#
+# Why not simply read the tokens at 25 frames a second? Look at where the model writes the first word. Each frame has a
+# probability for each token; the picture shows half a second of them, with lines at the borders of the squeezed frames.
+
+# %%
+probabilities = softmax(output.logits[0])
+tokens = [model.tokenizer.token_of(i) for i in range(32)]
+
+ax = plots.plot_posteriors(probabilities[:36], tokens, seconds_per_frame=0.02, top=7, ax=plt.subplots(figsize=(7.2, 2.6))[1])
+ax.set_xlim(0.26, 0.72)
+for border in np.arange(0.24, 0.76, 0.04):
+    ax.axvline(border, color="#CCCCCC", linewidth=0.8, zorder=0)
+plt.show()
+
+path = "".join("·" if i == 0 else tokens[i] for i in output.logits[0].argmax(axis=1))
+print(path)
+assert path[16:22] == "THRE·E"
+
+# %% [markdown]
+# The printed line holds the likeliest token of each of the 148 frames, with a dot for the blank. Two E in a row need a blank
+# between them (notebook 01), so THREE needs at least 6 frames: `THRE·E`. The model writes it in just 6, frames 16 to 21.
+# Those are **three** squeezed frames. At one token per squeezed frame it could not write THREE there; it would have to spread
+# its letters over twice the time.
+#
+# So the rate is restored before the tokens are read, and each squeezed frame has to make two different frames. A linear map
+# widens it from 160 channels to 320; the first 160 are one frame and the other 160 the next.
+
+# %%
+show_source(sewnp.layers.upsample)
+
+# %% [markdown]
+# Are the two halves really different? We can make them equal and see. The observer now *changes* what it is shown: it copies
+# one half of the 320 channels over the other.
+
+# %%
+
+
+def text(logits):
+    """What the likeliest tokens spell."""
+    return model.tokenizer.decode(logits[0].argmax(axis=1))
+
+
+def both_halves_from(half):
+    def see(name, x):
+        if name == "encoder.upsample.activation":
+            chosen = x[..., 160 * half : 160 * (half + 1)]
+            return np.concatenate([chosen, chosen], axis=-1)
+        return x
+
+    return see
+
+
+inputs = model.features(waveform).input_values
+whole = text(model(inputs).logits)
+first = text(model(inputs, see=both_halves_from(0)).logits)
+second = text(model(inputs, see=both_halves_from(1)).logits)
+print(f"both halves   {whole}\nonly block 0  {first}\nonly block 1  {second}")
+
+assert whole == "THREE ONE FOUR ONE FIVE NINE"
+assert first == "TR ON FU ON FV N"
+assert second == "HE NE OR OE IE IE"
+
+# %% [markdown]
+# The two halves share the work like two hands at a piano: block 0 spells `FU` and block 1 spells `OR`, and interleaved they
+# spell `FOUR`. The transformer has put the letters of 40 milliseconds into one vector, and the upsampling takes them apart in
+# the right order. Exchange the blocks, and the letters trade places in pairs:
+
+# %%
+
+
+def exchanged(name, x):
+    if name == "encoder.upsample.activation":
+        return np.concatenate([x[..., 160:], x[..., :160]], axis=-1)
+    return x
+
+
+swapped = text(model(inputs, see=exchanged).logits)
+print(swapped)
+assert all(word in swapped for word in ["OFRU", "IFEV", "INEN"])
+
+# %% [markdown]
+# ## The odd tail
+#
+# 148 frames make 74 pairs. What if the number is odd?
+
+# %%
+fig, ax = plt.subplots(figsize=(7.2, 2.3))
+for i in range(9):
+    last = i == 8
+    ax.add_patch(plt.Rectangle((i + 0.04, 2.1), 0.92, 0.6, facecolor="white" if last else BLUE, edgecolor=BLUE, hatch="///" * last))
+    ax.add_patch(plt.Rectangle((i + 0.04, 0.1), 0.92, 0.6, facecolor="white" if last else GREEN, edgecolor=GREEN))
+    ax.text(i + 0.5, 2.4, f"{i}", ha="center", va="center", color="black" if last else "white",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5} if last else None)  # fmt: skip
+    ax.text(
+        i + 0.5,
+        0.4,
+        "0" if last else "block " + "01"[i % 2],
+        ha="center",
+        va="center",
+        color="black" if last else "white",
+        fontsize=8,
+    )
+for j in range(4):
+    ax.add_patch(plt.Rectangle((2 * j + 0.04, 1.1), 1.92, 0.6, facecolor=ORANGE, edgecolor=ORANGE))
+    ax.text(2 * j + 1, 1.4, f"mean of {2 * j}, {2 * j + 1}", ha="center", va="center", fontsize=8)
+ax.set(xlim=(-0.1, 9.1), ylim=(0, 2.8), xticks=np.arange(10), xticklabels=[f"{20 * i}" for i in range(10)], xlabel="time (ms)")
+ax.set_yticks([2.4, 1.4, 0.4], ["frames", "squeezed", "restored"])
+ax.spines["left"].set_visible(False)
+ax.tick_params(axis="y", length=0)
+plt.show()
+
+# %% [markdown]
+# Nine frames make four pairs, and the ninth frame (hatched) is dropped. Restoring gives eight frames. The ninth is filled
+# with zeros, so that there are as many frames behind the transformer as before it. What does the model say about a frame of
+# zeros? The tokens' scores are a linear map of the frame, $Wx + b$, and with $x = 0$ only the bias $b$ is left, *whatever was
+# said*.
+
+# %%
+odd = read_audio(clips / "eight_six_seven.flac")
+odd_output = model(model.features(odd).input_values)
+assert odd_output.logits.shape[1] == 171  # 85 pairs and one over
+
+bias = model.weights["lm_head"]["bias"]
+assert not odd_output.last_hidden_state[0, -1].any()
+assert np.array_equal(odd_output.logits[0, -1], bias)
+assert np.array_equal(odd_output.logits[0, -1], model(model.features(np.roll(odd, 999)).input_values).logits[0, -1])
+print("likeliest token of the last frame:", tokens[int(bias.argmax())])
+assert bias.argmax() == config.pad_token_id  # the blank
+
+# %% [markdown]
+# The last frame's scores equal the head's bias to the last bit, also after we have rotated the clip by 999 samples. In the
+# digits model the bias prefers the blank, so the tail writes nothing and no harm is done: 20 milliseconds at the end of a
+# recording rarely hold a letter. But nothing in the architecture forces a model's bias to prefer the blank. Whoever averages
+# over all frames, as a classifier of whole clips does, averages the empty tail in. The original implementation behaves in
+# just this way, so the package does too.
+
+# %% [markdown]
+# ## The bill, before and after
+#
+# `sewnp.costs.stages` counts a model stage by stage. We ask it about three digits models that differ in their squeeze factor
+# alone, for ten seconds of sound.
+
+# %%
+
+
+def bill(configuration, samples=160_000):
+    """Million multiply-adds: convolutions before the squeeze, transformer layers, everything else."""
+    parts = {"convolutions": 0.0, "transformer": 0.0, "rest": 0.0}
+    for stage in stages(configuration, samples, head="ctc"):
+        part = next((part for part in parts if stage.name.startswith(part[:-1])), "rest")
+        parts[part] += stage.multiply_adds / 1e6
+    return parts
+
+
+def draw_bills(bills, ax, unit="million", scale=1.0):
+    left = np.zeros(len(bills))
+    for part, color in zip(["convolutions", "transformer", "rest"], [BLUE, ORANGE, GREEN], strict=True):
+        widths = np.array([parts[part] / scale for parts in bills.values()])
+        ax.barh(range(len(bills)), widths, left=left, color=color, label=part, height=0.6)
+        left += widths
+    for i, total in enumerate(left):
+        ax.text(total, i, f"  {total:,.0f}" if scale == 1 else f"  {total:.1f}", va="center")
+    ax.set_yticks(range(len(bills)), list(bills))
+    ax.invert_yaxis()
+    ax.set(xlabel=f"multiply-adds for ten seconds ({unit})", xlim=(0, left.max() * 1.12))
+    ax.legend(loc="lower right")
+
+
+bills = {f"squeeze factor {factor}": bill(replace(config, squeeze_factor=factor)) for factor in (1, 2, 4)}
+draw_bills(bills, plt.subplots(figsize=(7.0, 2.2))[1])
+plt.show()
+
+totals = [sum(parts.values()) for parts in bills.values()]
+assert [round(total) for total in totals] == [2003, 1171, 845]
+transformer = [parts["transformer"] for parts in bills.values()]
+assert 2.4 < transformer[0] / transformer[1] < 2.45
+assert 1.70 < totals[0] / totals[1] < 1.72
+
+# %% [markdown]
+# With factor 2 the transformer needs 2.4 times fewer multiply-adds for these ten seconds, and the whole model 1.7 times
+# fewer. The convolutions in front do not gain anything, since they run before the squeeze; in this small model they are a
+# large part. Factor 4 would save less again, and it would have to put four letters into one vector.
+#
+# Is a multiply-add less also a second less? Try it. The next cell builds both models with random weights (how long a matrix
+# product takes does not depend on the numbers in it) and times ten seconds of noise. Its output depends on your machine, so
+# none is kept here.
+
+# %% tags=["timing"]
+noise = np.random.default_rng(0).normal(size=(1, 160_000)).astype(np.float32)
+for factor in (1, 2):
+    fresh = sewnp.from_config(replace(config, squeeze_factor=factor), seed=0)
+    took = []
+    for _ in range(2):
+        start = perf_counter()
+        fresh(noise)
+        took.append(perf_counter() - start)
+    print(f"squeeze factor {factor}: {min(took):.2f} s")
+
+# %% [markdown]
+# The squeezed model should be faster on any machine. By how much is hard to predict: activations, norms and softmax cost time
+# without a single multiply-add, small matrices run at a worse speed than large ones, and moving numbers to and from memory
+# has a price of its own.
+
+# %% [markdown]
+# ## What the paper claims, and what can be seen here
+#
+# The abstract says that SEW "achieves a 1.9x inference speedup compared to wav2vec 2.0, with a 13.5% relative reduction in
+# word error rate", when pre-trained on 960 hours of the LibriSpeech corpus and fine-tuned on 100 hours of them with
+# transcripts. (The version of the abstract that appeared at ICASSP 2022 gives these two numbers to SEW-D, the relative of
+# notebook 07.) Three terms to unpack:
+#
+# * **wav2vec 2.0** (Baevski et al. 2020, arXiv 2006.11477) is the model that SEW sets out to improve. It has the same
+#   outline, without a squeeze.
+# * **Word error rate**: wrong, missing and additional words, divided by the number of words that were said.
+# * **Relative** reduction by 13.5 %: from 10 % to 8.65 %, say, not from 20 % to 6.5 %.
+#
+# The first claim has a side that can be counted. The package builds SEW, and a SEW with factor 1 and the convolutions of
+# wav2vec 2.0 *is* wav2vec 2.0, but for the upsampling layer at the end. Take that away and the parameters of its "base" size
+# come out, all 94,396,320.
+
+# %%
+wav2vec2_base = sewnp.SEWConfig(
+    conv_dim=(512,) * 7,
+    conv_kernel=(10, 3, 3, 3, 3, 2, 2),
+    conv_stride=(5, 2, 2, 2, 2, 2, 2),
+    hidden_size=768,
+    num_hidden_layers=12,
+    intermediate_size=3072,
+    num_conv_pos_embeddings=128,
+    squeeze_factor=1,
+)
+counted = [stage for stage in stages(wav2vec2_base, 160_000, head="ctc") if stage.name != "upsampling"]
+assert sum(stage.parameters for stage in counted) == 94_396_320
+assert wav2vec2_base.hop == config.hop == 320
+
+small = sewnp.preset("sew-small")
+compared = {
+    "wav2vec 2.0 base": bill(wav2vec2_base),
+    "SEW-small, not squeezed": bill(replace(small, squeeze_factor=1)),
+    "SEW-small": bill(small),
+    "SEW-tiny": bill(sewnp.preset("sew-tiny")),
+}
+draw_bills(compared, plt.subplots(figsize=(7.2, 2.4))[1], unit="thousand million", scale=1000)
+plt.show()
+
+base, plain, squeezed_small, tiny = (sum(parts.values()) / 1000 for parts in compared.values())
+assert [round(x, 1) for x in (base, plain, squeezed_small, tiny)] == [74.4, 51.3, 26.4, 13.7]
+assert round(compared["wav2vec 2.0 base"]["convolutions"] / 1000, 1) == 24.5
+assert round(compared["SEW-small"]["convolutions"] / 1000, 1) == 3.3
+assert 2.7 < base / squeezed_small < 2.9
+
+# %% [markdown]
+# SEW-small has the same transformer as wav2vec 2.0 base: twelve layers, 768 channels. It does 2.8 times less arithmetic, and
+# the picture shows that the squeeze is only one of two savings. The other is in front: wav2vec 2.0 gives all its convolutions
+# 512 channels, even at 3,200 frames a second, where SEW begins with 64 and widens as the rate falls. That brings 24.5
+# thousand million multiply-adds down to 3.3.
+#
+# What we can see: the arithmetic, and that it fits a speedup of about two. What we cannot see:
+#
+# * **The 1.9.** It was measured, on the authors' machines, between trained models whose word error rates were compared as
+#   well. Ratios of multiply-adds that happen to lie near it are no confirmation.
+# * **The 13.5 %.** That needs both models, trained alike for days on many processors, and a large test. Our digits model
+#   cannot stand in: it was trained with a squeeze, so running it without one would only show that it does not expect that.
+#
+# And our four clips are far too few. On them the model gets 2 of 29 words wrong:
+
+# %%
+wrong = said = 0
+for line in (clips / "manifest.tsv").read_text().splitlines():
+    name, words = line.split("\t")
+    heard = model.transcribe(clips / name).text.split()
+    pairs = list(zip(words.split(), heard, strict=True))  # as many words heard as said: nothing missing, nothing additional
+    wrong, said = wrong + sum(a != b for a, b in pairs), said + len(pairs)
+    print(f"{name:22} {', '.join(f'{b} for {a}' for a, b in pairs if a != b) or 'all right'}")
+print(f"word error rate {wrong} / {said} = {wrong / said:.1%}")
+assert (wrong, said) == (2, 29)
+
+# %% [markdown]
+# A model with 13.5 % fewer errors would make 1.73 errors here. No test with 29 words can tell 1.73 from 2.
+
+# %% [markdown]
+# ## The answer
+#
+# A transformer layer's work grows with the number of frames, and in part with its square. Neighbouring frames of speech say
+# much the same, so SEW replaces each pair by its mean and runs the whole transformer on half as many frames, for less than
+# half of the work. Behind it a linear map widens each squeezed frame to twice the channels and cuts that into two frames,
+# because the tokens need the full rate: THREE takes six frames, and gets them. The two halves of the map learn different
+# letters. Where the number of frames is odd, the last one is dropped, and zeros stand in its place.
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace `raise NotImplementedError` and run the cell again; each check says what is wrong.
+#
+# **1. The squeeze.** The mean of every `factor` frames; frames that fill no group are dropped. (B, T, C) → (B, T // factor,
+# C).
+
+# %%
+
+
+def my_squeeze(x, factor):
+    raise NotImplementedError
+
+
+attempt(check_squeeze, my_squeeze)
+
+# %% [markdown]
+# **2. Unfolding.** The last step of the upsampling, without its linear map: block $j$ of the channels becomes frame $j$ of
+# the group, and zeros fill up to `frames`. (B, N, factor · H) → (B, frames, H).
+
+# %%
+
+
+def my_unfold(y, factor, frames):
+    raise NotImplementedError
+
+
+attempt(check_unfold, my_unfold)
+
+# %% [markdown]
+# **3. The bill.** The multiply-adds of one transformer layer with so many frames, hidden channels and channels inside.
+
+# %%
+
+
+def my_layer_cost(frames, hidden, intermediate):
+    raise NotImplementedError
+
+
+attempt(check_layer_cost, my_layer_cost)
+
+# %% [markdown]
+# ## Solutions
+
+# %%
+
+
+def solved_squeeze(x, factor):
+    batch, frames, channels = x.shape
+    groups = frames // factor
+    return x[:, : groups * factor].reshape(batch, groups, factor, channels).mean(axis=2)
+
+
+def solved_unfold(y, factor, frames):
+    batch, squeezed, wide = y.shape
+    unfolded = np.zeros((batch, frames, wide // factor), dtype=y.dtype)
+    unfolded[:, : squeezed * factor] = y.reshape(batch, squeezed * factor, wide // factor)
+    return unfolded
+
+
+def solved_layer_cost(frames, hidden, intermediate):
+    alone = 4 * hidden**2 + 2 * hidden * intermediate
+    pairs = 2 * hidden
+    return frames * alone + frames**2 * pairs
+
+
+check_squeeze(solved_squeeze)
+check_unfold(solved_unfold)
+check_layer_cost(solved_layer_cost)
+
+# %% [markdown]
+# The reshape in `solved_unfold` moves no number. Row by row, an array (B, N, factor · H) lies in memory exactly as an array
+# (B, N · factor, H) does: taking one squeezed frame apart into two frames is only another way of reading it.

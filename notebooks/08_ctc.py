@@ -1,0 +1,634 @@
+# %% [markdown]
+# # 08 · CTC: from frames to letters
+#
+# > How can 148 frames be scored against 28 letters, when nobody says which frame belongs to which letter?
+#
+# You need notebook 01 (frames, tokens, the pipeline) and, for the softmax, notebook 06. Nothing else: this one begins where the
+# network ends.
+
+# %%
+import itertools
+import math
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from checks import attempt, show_source
+from checks.ctc import check_alpha, check_collapse, check_timestamps
+
+import sewnp
+from sewnp.ctc import (
+    collapse,
+    ctc_alpha,
+    ctc_beta,
+    ctc_loss,
+    extended_targets,
+    greedy_path,
+    log_likelihood,
+    posteriors,
+    runs,
+)
+from sewnp.layers import log_softmax
+from sewnp.plots import COLORS, plot_lattice, plot_posteriors, plot_waveform
+from sewnp.speech import read_audio
+
+clips = Path("../tests/clips")
+plt.rcParams.update(sewnp.plots.style())
+
+# %%
+model = sewnp.load("digits")
+tokens = [model.tokenizer.token_of(i) for i in range(model.config.vocab_size)]
+text = "THREE ONE FOUR ONE FIVE NINE"
+waveform = read_audio(clips / "three_one_four.wav")
+input_values = model.features(waveform).input_values
+
+logits = model(input_values).logits
+log_probs = log_softmax(logits)  # (1, T, V)
+frames = logits.shape[1]
+target = model.tokenizer.encode(text)
+seconds = model.config.hop / 16000
+
+print("logits:", logits.shape, "  seconds from frame to frame:", seconds)
+print("target:", len(target), "tokens:", " ".join(tokens[i] for i in target))
+assert logits.shape == (1, 148, 32)
+assert len(target) == 28
+assert seconds == 0.02
+
+fig, ax = plt.subplots(figsize=(7.4, 2.6))
+plot_posteriors(np.exp(log_probs[0]), tokens, seconds_per_frame=seconds, ax=ax)
+ax.set(xlim=(0.2, 2.1))
+plt.show()
+
+# %% [markdown]
+# Every 20 ms the network gives one probability to each of its 32 tokens: a softmax over its logits. There are 148 frames. The text has 28
+# characters, the spaces included, which the vocabulary writes as `|`.
+#
+# To use the network we must turn 148 rows into 28 letters. To train it we need the opposite: a number that says how well the 148 rows
+# fit a text that we know to be right. The difficulty is the same in both. Whoever wrote down "THREE" did not write down that the T begins at
+# 0.32 s, and nobody wants to, for thousands of hours of speech. *Connectionist temporal classification*, CTC (Graves et al. 2006), gets
+# along without.
+#
+# ## Paths and what they spell
+#
+# Choose one token at each frame. Such a choice is called a **path**. The rule for reading a path has two steps:
+#
+# 1. merge neighbours that are equal,
+# 2. drop the blanks.
+#
+# The **blank** is a token of its own, `<pad>` with the id 0, that stands for "nothing new here". We write it `_`. Here is the path of the
+# likeliest tokens:
+
+# %%
+show_source(collapse, runs)
+
+
+def written(ids):
+    """A path as characters."""
+    return "".join("_" if i == 0 else tokens[i] for i in ids)
+
+
+path = greedy_path(logits)[0]
+print(written(path))
+print("spells:", written(collapse(path, blank=0)))
+assert written(collapse(path, blank=0)) == "THREE|ONE|FOUR|ONE|FIVE|NINE"
+
+# %% [markdown]
+# Look at the first word, `THRE_E`. Without the blank in it, the two E's would be neighbours and would merge. That is what the blank is
+# for: it makes room (most frames have nothing new to say) and it separates equal letters. It also shows why the order of the two steps
+# matters.
+
+# %%
+alphabet = {"_": 0, "s": 1, "e": 2}  # a vocabulary of three, for the next sections
+
+
+def ids(word):
+    return [alphabet[letter] for letter in word]
+
+
+def spelled(path):
+    return "".join("_se"[i] for i in collapse(path, blank=0))
+
+
+for example in ("_ss_e_ee", "s_e__e", "seee", "____"):
+    print(f"{example:8} spells {spelled(ids(example))!r}")
+assert spelled(ids("_ss_e_ee")) == spelled(ids("s_e__e")) == "see"
+assert spelled(ids("seee")) == "se"
+assert spelled(ids("____")) == ""
+
+# %% [markdown]
+# Another of our clips shows what goes wrong when that one blank is not followed by its letter:
+
+# %%
+waveform_2 = read_audio(clips / "eight_six_seven.flac")
+text_2 = "EIGHT SIX SEVEN FIVE THREE ZERO NINE"
+logits_2 = model(model.features(waveform_2).input_values).logits
+print(written(greedy_path(logits_2)[0]))
+heard_2 = model.transcribe(waveform_2).text
+print("said:  ", text_2)
+print("heard: ", heard_2)
+assert heard_2 == "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"
+
+# %% [markdown]
+# THRE for THREE, and FIVE for NINE. We shall come back to this clip.
+#
+# ## How many paths, and how likely is a text?
+#
+# The network treats frames alike: given the sound, it says one distribution for each frame, and the frames do not
+# negotiate. So the probability of a path is the product of its tokens' probabilities. Many paths spell the same text, and the
+# probability of the *text* is the sum over all of them.
+#
+# Let us do that by brute force, for six frames and three tokens. These probabilities are made up; each column sums to one.
+
+# %%
+made_up = np.array(
+    [
+        [0.1, 0.2, 0.2, 0.1, 0.7, 0.2],  # _
+        [0.8, 0.3, 0.1, 0.1, 0.1, 0.1],  # s
+        [0.1, 0.5, 0.7, 0.8, 0.2, 0.7],  # e
+    ]
+).T  # (6, 3)
+assert np.allclose(made_up.sum(axis=1), 1)
+
+every_path = list(itertools.product(range(3), repeat=6))
+good = [p for p in every_path if spelled(p) == "see"]
+probability = {p: math.prod(made_up[t, i] for t, i in enumerate(p)) for p in every_path}
+by_force = sum(probability[p] for p in good)
+
+print(len(every_path), "paths,", len(good), "of them spell 'see':")
+for start in range(0, len(good), 7):
+    print("  ", " ".join("".join("_se"[i] for i in p) for p in good[start : start + 7]))
+print(f"p('see') = {by_force:.4f}, the best single path has {max(probability[p] for p in good):.4f}")
+assert len(every_path) == 3**6 == 729
+assert len(good) == 28
+assert np.isclose(sum(probability.values()), 1)
+assert round(by_force, 4) == 0.3376
+assert round(max(probability[p] for p in good), 4) == 0.1098
+
+# %% [markdown]
+# For the clip, this is hopeless. There are $32^{148}$ paths, a number of 223 digits. Those that spell our sentence are fewer, but not few.
+# With $T$ frames and $S$ tokens, $R$ of which equal the one before, there are $\binom{T + S - R}{2S}$ of them:
+
+# %%
+print("all paths: a number of", len(str(32**148)), "digits")
+repeats = sum(a == b for a, b in itertools.pairwise(target))
+spelling_paths = math.comb(frames + 28 - repeats, 2 * 28)
+print(f"paths that spell the sentence: {spelling_paths:.1e}")
+assert len(str(32**148)) == 223
+assert repeats == 1  # the two E's of THREE
+assert math.comb(6 + 3 - 1, 2 * 3) == 28  # as counted above
+assert 2.8e46 < spelling_paths < 2.9e46
+
+# %% [markdown]
+# ## The lattice
+#
+# Many paths share their beginnings, and that saves us. All that matters about the beginning of a path is how far it has come in the text.
+# Two beginnings that have come equally far can be continued in the same ways, so they may be added up and carried on as one.
+#
+# "How far" needs some care, because of the blanks. Write the target with a blank before, between and after its tokens. The $2S + 1$
+# places are called **states**:
+
+# %%
+show_source(extended_targets)
+states = extended_targets([ids("see")], blank=0)[0]
+labels = ["_se"[i] for i in states]
+print(" ".join(labels))
+assert labels == list("_s_e_e_")
+
+# %% [markdown]
+# A path walks through the states from left to right. From one frame to the next it may
+#
+# * **stay** where it is (the token is held, or the blank is),
+# * **move** one state on,
+# * **leap** over a blank, from a token to the next one. Not between equal tokens: those need the blank, or they would merge.
+#
+# It begins on one of the first two states and ends on one of the last two. Frames along one axis and states along the other, with all
+# allowed steps between them: that is the **lattice**. Here it is for "see" and six frames. What lies on no complete path is grey.
+
+# %%
+uniform = np.zeros((1, 6, 3))  # log 1 for every token: only the shape of the lattice matters
+reached = ctc_alpha(uniform, [ids("see")], [6], [3], blank=0)[0]
+finishing = ctc_beta(uniform, [ids("see")], [6], [3], blank=0)[0]
+alive = np.isfinite(reached + finishing)
+
+fig, ax = plt.subplots(figsize=(6.0, 2.8))
+for t, s in np.ndindex(alive.shape):
+    for step in (0, 1, 2):
+        after = s + step
+        leap_allowed = step < 2 or (after < 7 and labels[after] not in ("_", labels[s]))
+        if t < 5 and after < 7 and leap_allowed:
+            used = alive[t, s] and alive[t + 1, after]
+            ax.plot([t, t + 1], [s, after], color=COLORS[step] if used else "#DDDDDD", linewidth=1.1, zorder=1 + used)
+    ax.plot(t, s, "o", color="#222222" if alive[t, s] else "#DDDDDD", markersize=5, zorder=3)
+for step, name in enumerate(("stay", "move", "leap")):
+    ax.plot([], [], color=COLORS[step], label=name)
+ax.set_yticks(range(7), labels)
+ax.set(xlabel="frame", ylabel="state", ylim=(6.4, -0.4))
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plt.show()
+
+paths_counted = np.exp(log_likelihood(reached[None], [6], [3])[0])  # with probability 1 for every token, the sum counts paths
+print(f"paths through this lattice: {paths_counted:.0f}")
+assert np.isclose(paths_counted, 28)
+assert alive.sum() == 26
+
+# %% [markdown]
+# The 28 paths from above are the 28 ways from the left edge to the right along coloured lines.
+#
+# ## The forward algorithm
+#
+# Let $\alpha_t(s)$ be the summed probability of all beginnings of paths, frames 0 to $t$, that stand on state $s$ at frame $t$. Every one
+# of them stood, a frame earlier, on $s$, on the state before, or (where a leap is allowed) on the one before that. So
+#
+# $$ \alpha_t(s) = p_t(\text{token of } s)\,\bigl(\alpha_{t-1}(s) + \alpha_{t-1}(s-1) + [\text{leap}]\;\alpha_{t-1}(s-2)\bigr) $$
+#
+# Three additions and one multiplication for each state and frame. Watch it fill in:
+
+# %%
+toy = np.log(made_up)[None]  # (1, 6, 3)
+alpha = ctc_alpha(toy, [ids("see")], [6], [3], blank=0)[0]  # (6, 7), logarithms
+
+fig, axes = plt.subplots(1, 4, figsize=(7.4, 2.3), sharey=True)
+for ax, done in zip(axes, (1, 2, 4, 6), strict=True):
+    so_far = np.where(np.arange(6)[:, None] < done, np.exp(alpha), np.nan)
+    so_far[np.exp(alpha) == 0] = np.nan
+    plot_lattice(so_far, labels, ax=ax, bar=False)
+    for t, s in np.argwhere(np.isfinite(so_far)):
+        ax.text(t, s, f"{so_far[t, s]:.2f}".lstrip("0"), ha="center", va="center", fontsize=5.5, color="white", fontweight="bold")
+    for image in ax.images:
+        image.set_clim(0, 1)
+    ax.set(title=f"{done} frame{'s' * (done > 1)}", ylabel="state" if done == 1 else "")
+plt.show()
+
+assert np.allclose(np.exp(alpha[0]), [0.1, 0.8, 0, 0, 0, 0, 0])
+assert np.isclose(np.exp(alpha[1, 3]), 0.5 * 0.8)  # "se" after two frames: there is only one way, a leap
+assert np.isclose(np.exp(alpha[1, 1]), 0.3 * (0.8 + 0.1))  # "s": held, or after a blank
+
+# %% [markdown]
+# At frame 0 only the blank (0.1) and the s (0.8) are open. One frame later, `s` holds $0.3 \times (0.8 + 0.1) = 0.27$, and by a leap the
+# first `e` already has $0.5 \times 0.8 = 0.40$. The second `e` must wait for a blank. At the last frame, the two final states hold
+# everything that has spelled "see". Their sum is what brute force found:
+
+# %%
+total = np.exp(alpha[-1, -2:]).sum()
+print(f"forward algorithm: {total:.12f}")
+print(f"brute force:       {by_force:.12f}")
+assert np.isclose(total, by_force, rtol=1e-12)
+assert np.isclose(np.exp(log_likelihood(alpha[None], [6], [3])[0]), by_force, rtol=1e-12)
+
+# %% [markdown]
+# For the clip that makes $148 \times 57$ small sums, instead of one with $10^{46}$ terms. The next cell says how long both take on this
+# machine; the ratio is the point, and even the toy has it.
+
+# %% tags=["timing"]
+start = time.perf_counter()
+sum(math.prod(made_up[t, i] for t, i in enumerate(p)) for p in itertools.product(range(3), repeat=6) if spelled(p) == "see")
+print(f"brute force, 6 frames, 3 tokens:    {1e3 * (time.perf_counter() - start):.1f} ms")
+start = time.perf_counter()
+ctc_alpha(log_probs, [target], [frames], [28], blank=0)
+print(f"forward, 148 frames, 32 tokens:     {1e3 * (time.perf_counter() - start):.1f} ms")
+
+# %% [markdown]
+# This is the library's version. It runs over a batch of clips, and time is its only loop:
+
+# %%
+show_source(ctc_alpha)
+
+# %% [markdown]
+# One difference: it works with logarithms. Products become sums, a sum becomes `logaddexp`, and "impossible" becomes $-\infty$. It has to,
+# because probabilities of long paths are too small for the computer. The smallest number that float32 knows is about $10^{-45}$, which
+# is $e^{-103}$. In our clip's lattice:
+
+# %%
+alpha = ctc_alpha(log_probs, [target], [frames], [28], blank=0)
+smallest = alpha[np.isfinite(alpha)].min()
+print(f"smallest finite alpha: e^{smallest:.0f}")
+assert -409 < smallest < -407
+assert np.exp(np.float32(smallest)) == 0
+
+# %% [markdown]
+# ## From the other end: beta
+#
+# $\alpha$ looks back. The same sweep from the end gives $\beta_t(s)$: the probability of all *ends*, frames $t+1$ to the last, that
+# complete the target when the path stands on $s$ at frame $t$. Multiply both, and you have all complete paths that pass through state
+# $s$ at frame $t$. Every path passes through some state, so at each frame these products must add up to the same number: the
+# probability of the text.
+
+# %%
+beta = ctc_beta(log_probs, [target], [frames], [28], blank=0)
+log_p = log_likelihood(alpha, [frames], [28])[0]
+at_each_frame = np.logaddexp.reduce(alpha[0] + beta[0], axis=1)
+print(
+    f"log p(text) by alpha: {log_p:.4f}, by alpha and beta, at every frame: {at_each_frame.min():.4f} to {at_each_frame.max():.4f}"
+)
+assert np.allclose(at_each_frame, log_p, atol=1e-5)
+
+occupancy = posteriors(alpha, beta)[0]  # (148, 57)
+assert np.allclose(occupancy.sum(axis=1), 1, atol=1e-5)
+
+letters = ["" if s % 2 == 0 else tokens[target[s // 2]] for s in range(57)]
+fig, axes = plt.subplots(1, 3, figsize=(7.4, 4.4), sharey=True)
+pictures = {"alpha: come this far (log)": alpha[0], "beta: finish from here (log)": beta[0], "both: stand here": occupancy}
+for ax, (title, values) in zip(axes, pictures.items(), strict=True):
+    plot_lattice(values, letters, ax=ax, bar=False)
+    ax.set(title=title, ylabel="")
+    ax.tick_params(axis="y", labelsize=5.5, length=0)
+plt.show()
+
+sure = (occupancy.max(axis=1) > 0.9).mean()
+print(f"frames in which one state has more than 0.9: {sure:.0%}")
+assert round(100 * sure) == 97
+
+# %% [markdown]
+# The left picture is broad at the right and the middle one is broad at the left: with frames to waste, many beginnings and many ends are
+# possible. Their product is a thin line. Given the text, the model is in no doubt where each letter is: in 97 % of the
+# frames one state has more than 0.9. These shares are called **posteriors**, or occupancies of the states.
+#
+# ## The loss
+#
+# Minus the logarithm of the probability of the text is the CTC loss. Zero would be certainty.
+
+# %%
+
+
+def loss_of(log_probs, text):
+    labels = [model.tokenizer.encode(text)]
+    return float(ctc_loss(log_probs, labels, [log_probs.shape[1]], [len(labels[0])], blank=0, reduction="none")[0])
+
+
+loss = loss_of(log_probs, text)
+best_path = float(log_probs[0].max(axis=-1).sum())
+print(f"loss {loss:.4f}: p(text) = {np.exp(-loss):.3f}, while the best single path has {np.exp(best_path):.3f}")
+assert np.isclose(loss, -log_p)
+assert round(np.exp(-loss), 3) == 0.849
+assert round(np.exp(best_path), 3) == 0.106
+assert np.isclose(-np.log(by_force), ctc_loss(toy, [ids("see")], [6], [3], blank=0, reduction="none")[0])
+
+candidates = [
+    "THREE ONE FOUR ONE FIVE NINE",
+    "THRE ONE FOUR ONE FIVE NINE",
+    "THREE ONE FOR ONE FIVE NINE",
+    "THREE ONE FOUR ONE FIVE FIVE",
+    "THREE ONE FOUR ONE FIVE",
+    "NINE FIVE ONE FOUR ONE THREE",
+    "",
+]
+losses = [loss_of(log_probs, candidate) for candidate in candidates]
+for candidate, value in zip(candidates, losses, strict=True):
+    print(f"{value:8.2f}  {candidate!r}")
+assert losses == sorted(losses)
+assert round(losses[1] - losses[0]) == 4
+assert round(losses[-1]) == 303
+
+# %% [markdown]
+# The model gives 85 % of all its belief to the right text, though no path has more than 11 %: it is sure of the letters and not of
+# the exact frames, and the sum forgives that. A text with one letter less costs 4 more, so it is about $e^4 \approx 55$ times less likely.
+# The order of the digits counts, and silence is the least likely of all.
+#
+# The loss is infinite where no path exists. A text needs a frame for each token and one more between equal ones, so THREE needs six:
+
+# %%
+three = model.tokenizer.encode("THREE")
+for few in (5, 6):
+    print(few, "frames:", ctc_loss(log_probs[:, 16 : 16 + few], [three], [few], [5], blank=0, reduction="none")[0].round(2))
+assert np.isinf(ctc_loss(log_probs[:, 16:21], [three], [5], [5], blank=0, reduction="none")[0])
+assert np.isfinite(ctc_loss(log_probs[:, 16:22], [three], [6], [5], blank=0, reduction="none")[0])
+
+# %% [markdown]
+# A model computes its loss itself when it is called with labels. The default divides it by the length of the text, so that long
+# texts do not weigh more:
+
+# %%
+given_labels = model(input_values, labels=[target]).loss
+print(f"{float(given_labels):.6f}, times 28: {float(given_labels) * 28:.4f}")
+assert np.isclose(float(given_labels) * 28, loss, rtol=1e-4)
+
+# %% [markdown]
+# ## What training does with it
+#
+# Training nudges the logits downhill. How does the loss change when one logit grows? The answer is so simple that it is worth
+# knowing. For token $v$ at frame $t$ it is
+#
+# $$ \frac{\partial\,\text{loss}}{\partial\,\text{logit}_t(v)} = p_t(v) - \text{occupancy}_t(v) $$
+#
+# what the model says minus what it would say if it knew the text, where a token's occupancy is the sum over the states that bear it.
+# Training pulls the one towards the other. Let us test this by moving logits a little, and then look at the clip that went wrong, with
+# its true text as the target.
+
+# %%
+target_2 = model.tokenizer.encode(text_2)
+exact_logits = logits_2.astype(np.float64)
+frames_2 = exact_logits.shape[1]
+problem = ([target_2], [frames_2], [len(target_2)])
+
+
+def loss_at(logits):
+    return float(ctc_loss(log_softmax(logits), *problem, blank=0, reduction="none")[0])
+
+
+exact = log_softmax(exact_logits)
+of_states = posteriors(ctc_alpha(exact, *problem, blank=0), ctc_beta(exact, *problem, blank=0))[0]
+of_tokens = np.zeros((frames_2, 32))
+for s, token in enumerate(extended_targets([target_2], blank=0)[0]):
+    of_tokens[:, token] += of_states[:, s]
+gradient = np.exp(exact[0]) - of_tokens
+
+for t, letter in ((99, "E"), (124, "F"), (124, "N"), (126, "V")):
+    v = tokens.index(letter)
+    nudge = np.zeros_like(exact_logits)
+    nudge[0, t, v] = 1e-5
+    measured = (loss_at(exact_logits + nudge) - loss_at(exact_logits - nudge)) / 2e-5
+    said, wanted = np.exp(exact[0, t, v]), of_tokens[t, v]
+    print(f"frame {t}, {letter}: said {said:.3f}, wanted {wanted:.3f}, gradient {gradient[t, v]:+.3f}, measured {measured:+.3f}")
+    assert np.isclose(gradient[t, v], measured, atol=1e-6)
+
+# %%
+shown = [tokens.index(letter) for letter in ("<pad>", "|", *"THREZOFIVN")]
+fig, ax = plt.subplots(figsize=(7.2, 2.8))
+colors = plt.get_cmap("PuOr", 25)
+image = ax.imshow(
+    gradient[90:132, shown].T, aspect="auto", cmap=colors, vmin=-1, vmax=1, extent=(89.5, 131.5, len(shown) - 0.5, -0.5)
+)
+ax.set_yticks(range(len(shown)), ["_", *(tokens[i] for i in shown[1:])])
+ax.set(xlabel="frame", ylabel="token", title="THREE ZERO NINE: what the model says minus what it should")
+ax.figure.colorbar(image, ax=ax, label="gradient of the loss", pad=0.02)
+plt.show()
+
+assert gradient[99, tokens.index("E")] < -0.9
+assert gradient[99, 0] > 0.9
+assert gradient[124, tokens.index("F")] > 0.9
+assert gradient[124, tokens.index("N")] < -0.9
+assert np.abs(gradient[132:]).max() < 0.1
+assert np.allclose(gradient.sum(axis=1), 0, atol=1e-9)
+
+# %% [markdown]
+# Nobody told the algorithm where the mistakes are, and it has found them. Frame 99 should say E, the second one of THREE, and said blank
+# (purple: less of it, orange: more). At frame 124 F is too much and N too little, at 126 the same with V and N. Everywhere else there is
+# nothing to do: the gradient is about zero. Each frame's gradients sum to zero, so what one token loses, others gain.
+#
+# ## Greedy decoding, and what it misses
+#
+# `transcribe` takes the likeliest token at each frame and collapses the path. This is called **greedy** decoding. It finds
+# the best *path*. The best *text* can be another, because a text collects many paths. The smallest example has two frames and two tokens:
+
+# %%
+two_frames = np.log(np.array([[[0.6, 0.4], [0.6, 0.4]]]))  # blank 0.6, "a" 0.4, twice
+best = collapse(greedy_path(two_frames)[0], blank=0)
+p_empty = np.exp(-ctc_loss(two_frames, np.zeros((1, 0), dtype=int), [2], [0], blank=0, reduction="none")[0])
+p_a = np.exp(-ctc_loss(two_frames, [[1]], [2], [1], blank=0, reduction="none")[0])
+print(f"greedy spells {best}; p('') = {p_empty:.2f}, p('a') = {p_a:.2f}")
+assert best == []
+assert np.isclose(p_empty, 0.36)  # __
+assert np.isclose(p_a, 0.64)  # a_, _a and aa
+
+# %% [markdown]
+# The best path is `__` with 0.36. The three others all spell "a", and together they have 0.64. Where frames are as sure of themselves as
+# in our clips, the two seldom differ. Greedy decoding also knows no words: THRE is no number, but it does not know that. What it heard in the
+# second clip was, by the model's own count, the likelier text, so it was the model that erred, not the decoder:
+
+# %%
+log_probs_2 = log_softmax(logits_2)
+for candidate in (heard_2, text_2):
+    print(f"{loss_of(log_probs_2, candidate):6.2f}  {candidate}")
+assert loss_of(log_probs_2, heard_2) < 3
+assert loss_of(log_probs_2, text_2) > 10
+
+# %% [markdown]
+# ## When was it said?
+#
+# A path knows frames, and frames are 20 ms apart. So the runs of the greedy path tell when each letter was decided, and the words get
+# their times from their first and last letters.
+
+# %%
+transcript = model.transcribe(waveform)
+for word in transcript.words:
+    print(f"{word.start:.2f} to {word.end:.2f} s  {word.text}")
+assert [round(word.start, 2) for word in transcript.words] == [0.32, 0.60, 0.92, 1.16, 1.44, 1.80]
+
+first = [(tokens[run.token], run.start, run.end) for run in runs(path) if run.token != 0][:5]
+print("first word:", first)
+assert first == [("T", 16, 17), ("H", 17, 18), ("R", 18, 19), ("E", 19, 20), ("E", 21, 22)]
+
+blank_share = (path == 0).mean()
+print(f"blank frames: {blank_share:.0%}")
+assert round(100 * blank_share) == 74
+
+fig, ax = plt.subplots(figsize=(7.2, 2.2))
+plot_waveform(waveform, 16000, words=transcript.words, ax=ax)
+plt.show()
+
+# %% [markdown]
+# The times are right, and yet they are not what one would draw by hand. The words are too short. THREE sounds from about 0.25 to 0.6 s, and
+# its letters are decided one frame after the other from 0.32 to 0.44 s: T, H, R, E, a blank, E. Then comes silence as far as the path is concerned,
+# though the vowel still sounds. 74 % of all frames are blank.
+#
+# This is typical of CTC, which rewards the right letters and not their length: once a letter has been said, the blank is as good as the
+# letter. Models that are trained so become *peaky* (Zeyer, Schlüter and Ney 2021, arXiv 2105.14849, ask why). Use the times to find
+# a word in a recording, not to measure how long it is.
+
+# %%
+loudness = np.sqrt(np.square(waveform[: 16000 // 50 * 148].reshape(148, 320)).mean(axis=1))
+loud = np.flatnonzero(loudness > 0.05 * loudness.max())
+print(f"the sound begins at {loud[0] * 0.02:.2f} s, the first word at {transcript.words[0].start:.2f} s")
+assert round(loud[0] * 0.02, 2) == 0.26
+
+# %% [markdown]
+# ## The answer
+#
+# By summing over all the ways. A path gives one token to every frame; merging repeats and dropping blanks turns it into a text, and the
+# probability of a text is the sum over all paths that spell it. There are about $10^{46}$ of them for our clip, but what matters about a
+# beginning is only how far in the text it has come, so a sweep over 148 frames and 57 states adds them all up. Minus the
+# logarithm is the loss, 0.16 here. A second sweep from the end says where each letter stands, and the difference between that and what
+# the model said is what training corrects. To read a text off, take the likeliest token at each frame and collapse.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Collapse.** Merge repeats, drop blanks. `path` is a list of ids; return a list.
+
+# %%
+
+
+def my_collapse(path, blank):
+    raise NotImplementedError
+
+
+attempt(check_collapse, my_collapse)
+
+# %% [markdown]
+# **2. The forward algorithm** for one clip: `log_probs` is (T, V), `target` a list of S ids. Return logarithms, (T, 2 S + 1). Loops are fine.
+# `np.logaddexp` adds in the log domain and `-np.inf` is its zero.
+
+# %%
+
+
+def my_alpha(log_probs, target, blank):
+    raise NotImplementedError
+
+
+attempt(check_alpha, my_alpha)
+
+# %% [markdown]
+# **3. Timestamps.** For each letter of a path, in order: its id, the second it starts, the second it ends. A frame starts at
+# its number times `seconds_per_frame`, and ends where the next one starts.
+
+# %%
+
+
+def my_timestamps(path, blank, seconds_per_frame):
+    raise NotImplementedError
+
+
+attempt(check_timestamps, my_timestamps)
+
+# %% [markdown]
+# ## Solutions
+
+# %%
+
+
+def collapse_solution(path, blank):
+    merged = [token for t, token in enumerate(path) if t == 0 or token != path[t - 1]]
+    return [token for token in merged if token != blank]
+
+
+check_collapse(collapse_solution)
+
+# %%
+
+
+def alpha_solution(log_probs, target, blank):
+    states = [blank]
+    for token in target:
+        states += [token, blank]
+    rows = np.full((len(log_probs), len(states)), -np.inf)
+    rows[0, :2] = log_probs[0, states[:2]]  # a path starts on one of the first two states
+    for t in range(1, len(log_probs)):
+        for s, token in enumerate(states):
+            ways = rows[t - 1, s]
+            if s >= 1:
+                ways = np.logaddexp(ways, rows[t - 1, s - 1])
+            if s >= 2 and token != blank and token != states[s - 2]:
+                ways = np.logaddexp(ways, rows[t - 1, s - 2])
+            rows[t, s] = log_probs[t, token] + ways
+    return rows
+
+
+check_alpha(alpha_solution)
+
+# %%
+
+
+def timestamps_solution(path, blank, seconds_per_frame):
+    times = []
+    for t, token in enumerate(path):
+        if token == blank:
+            continue
+        if t > 0 and token == path[t - 1]:
+            times[-1] = (token, times[-1][1], (t + 1) * seconds_per_frame)
+        else:
+            times.append((token, t * seconds_per_frame, (t + 1) * seconds_per_frame))
+    return times
+
+
+check_timestamps(timestamps_solution)

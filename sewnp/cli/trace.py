@@ -1,0 +1,49 @@
+"""``sewnp trace``: every stage of a forward pass, in a file."""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+
+from sewnp.cli.clips import add_model
+from sewnp.model import load
+from sewnp.numerics import Inputs, budgets, run_in, trace, write_trace
+from sewnp.speech.audio import read_audio
+
+HELP = "write every intermediate value of a model on a clip to a file"
+DESCRIPTION = """\
+Write every stage of a forward pass, under its public name, to a safetensors file.
+
+A float64 trace (the default) is the truth that ports are held against. It carries each
+stage's budget: what honest float32 arithmetic costs there. See sewnp compare."""
+EXAMPLES = """\
+examples:
+  sewnp trace clip.wav -o trace.safetensors
+  sewnp trace clip.wav --model path/to/checkpoint -o trace.safetensors
+  sewnp trace clip.wav -o layer0.safetensors --stages 'encoder.layers.0.*' logits"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this command."""
+    parser.add_argument("audio", metavar="AUDIO", help="an audio file; - reads standard input")
+    add_model(parser, default="digits")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the .safetensors file to write")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float64", help="what to compute in (default: %(default)s)"
+    )
+    parser.add_argument("--stages", nargs="+", default=[], metavar="NAME", help="only these stages, with * and ? (default: all)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trace the clip -> exit status."""
+    model = load(options.model, dtype=options.dtype)
+    waveform = read_audio(options.audio, sampling_rate=model.feature_extractor.sampling_rate)
+    features = model.features(waveform)
+    inputs = Inputs(features.input_values, features.attention_mask)
+    recorded = trace(model, **inputs.arguments(), stages=options.stages)
+    if options.dtype == "float64":
+        allowed = budgets(recorded, [run_in(model, inputs, "float32")])
+        recorded = replace(recorded, metadata={**recorded.metadata, "budgets": json.dumps(allowed)})
+    write_trace(options.output, recorded)
+    print(f"sewnp: {len(recorded)} stages in {options.output}", file=sys.stderr)
+    return 0

@@ -1,0 +1,44 @@
+"""The oracle: trace every stage of a forward pass, and judge somebody else's.
+
+Somebody ports SEW to another framework and dumps the values of the stages under their public names (:func:`stage_list`).  :func:`compare`
+holds them against our float64 run, stage by stage, with budgets that come from the arithmetic (:func:`budgets`); :func:`replay` computes each
+of our stages from their values of its inputs, so that the stage that is itself wrong stands out from those that merely inherit an error.
+"""
+
+from sewnp.numerics.budgets import budgets, local_budgets, run_in
+from sewnp.numerics.compare import Comparison, Row, compare, judge_replay
+from sewnp.numerics.files import StageFile, open_stages
+from sewnp.numerics.measure import Measure, measure
+from sewnp.numerics.precision import Precision, round_to_bfloat16, round_to_float16
+from sewnp.numerics.replay import Replay, replay
+from sewnp.numerics.stages import STAGE_LIST_VERSION, Stage, kind_of, stage_list
+from sewnp.numerics.trace import Inputs, Recorder, Trace, fingerprint, trace, write_trace
+
+__all__ = [
+    "STAGE_LIST_VERSION",
+    "Comparison",
+    "Inputs",
+    "Measure",
+    "Precision",
+    "Recorder",
+    "Replay",
+    "Row",
+    "Stage",
+    "StageFile",
+    "Trace",
+    "budgets",
+    "compare",
+    "fingerprint",
+    "judge_replay",
+    "kind_of",
+    "local_budgets",
+    "measure",
+    "open_stages",
+    "replay",
+    "round_to_bfloat16",
+    "round_to_float16",
+    "run_in",
+    "stage_list",
+    "trace",
+    "write_trace",
+]

@@ -1,0 +1,156 @@
+"""Comparing somebody's stages with ours: where they agree, where they part, and where they parted first."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from sewnp.numerics.measure import Measure, measure, transposition
+from sewnp.numerics.stages import kind_of
+from sewnp.types import Array
+
+Status = Literal["agrees", "diverges", "transposed", "shape", "not finite", "missing", "unknown"]
+
+MUST_MATCH = ("stage_list", "fingerprint", "masking", "inputs")
+"""Metadata that has to be the same where both files have it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One stage compared."""
+
+    name: str
+    status: Status
+    budget: float = 0.0
+    measure: Measure | None = None
+    detail: str = ""
+    origin: bool = False
+    """By replay: the stage itself is wrong, whatever its inputs."""
+    local: Measure | None = None
+    """By replay: the difference from what we make of their inputs."""
+    cause: str = ""
+    """By replay: what reproduces their value."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All stages compared, in the order of computation."""
+
+    rows: tuple[Row, ...]
+    problems: tuple[str, ...] = ()
+    """What keeps the two from being comparable at all: another model, other mask rules, other inputs."""
+    replayed: bool = False
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every stage is there and within its budget."""
+        return not self.problems and bool(self.rows) and all(row.status == "agrees" for row in self.rows)
+
+    @property
+    def first(self) -> Row | None:
+        """The first stage that does not agree; after a replay, the first that is itself wrong."""
+        origins = [row for row in self.rows if row.origin]
+        return next(iter(origins or [row for row in self.rows if row.status != "agrees"]), None)
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence or two."""
+        if self.problems:
+            return "not comparable: " + "; ".join(self.problems)
+        if not self.rows:
+            return "nothing to compare"
+        if self.agrees:
+            return f"all {len(self.rows)} stages agree"
+        counts = {
+            status: sum(row.status == status for row in self.rows) for status in dict.fromkeys(row.status for row in self.rows)
+        }
+        said = ", ".join(f"{count} {'agree' if status == 'agrees' else status}" for status, count in counts.items())
+        if not self.replayed:
+            assert self.first is not None
+            return f"{said}; the first that does not agree is {self.first.name}"
+        origins = [f"{row.name}{f' ({row.cause})' if row.cause else ''}" for row in self.rows if row.origin]
+        if origins:
+            return f"{said}; wrong in itself: {'; '.join(origins)}"
+        return f"{said}; no stage is wrong in itself: what differs has grown from rounding, or from a stage that is missing"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        rows = [
+            {"name": row.name, "status": row.status} | {k: v for k, v in asdict(row).items() if k not in ("name", "status")}
+            for row in self.rows
+        ]
+        return {"agrees": self.agrees, "verdict": self.verdict, "problems": list(self.problems), "stages": _jsonable(rows)}
+
+
+def compare(
+    truth: Mapping[str, Array], theirs: Mapping[str, Array], budgets: Mapping[str, float], *, names: Iterable[str] | None = None
+) -> Comparison:
+    """Compare stage by stage, in the order of ``truth``, one pair in memory at a time.
+
+    truth: our stages.  theirs: their stages under our names.  budgets: fraction of the scale for each stage (see ``budgets``).  names: stages to
+    compare, all of ours by default; those that they lack count as missing, and names of theirs that we do not know as unknown.
+    """
+    wanted = list(truth) if names is None else list(names)
+    rows = [_row(name, truth[name], theirs.get(name), budgets.get(name, 0.0)) for name in wanted]
+    strangers = [name for name in theirs if name not in truth]
+    rows += [Row(name, "unknown", detail="no stage of this run has this name") for name in strangers]
+    return Comparison(tuple(rows))
+
+
+def judge_replay(
+    comparison: Comparison, local: Mapping[str, Array], theirs: Mapping[str, Array], budgets: Mapping[str, float]
+) -> Comparison:
+    """Mark the rows whose stage is wrong in itself: their value is beyond the local budget from what we make of their inputs."""
+    rows = []
+    for row in comparison.rows:
+        if row.name in theirs and row.name in local and row.status != "unknown":
+            budget = budgets.get(row.name, 0.0)
+            alone = _row(row.name, local[row.name], theirs[row.name], budget)
+            row = replace(row, local=alone.measure, origin=alone.status != "agrees")
+        rows.append(row)
+    return replace(comparison, rows=tuple(rows), replayed=True)
+
+
+def metadata_problems(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str, ...]:
+    """What the two files say differently of model, mask rules, inputs and stage list."""
+    return tuple(
+        f"{key}: {_short(ours[key])} here, {_short(theirs[key])} there"
+        for key in MUST_MATCH
+        if key in ours and key in theirs and ours[key] != theirs[key]
+    )
+
+
+def _row(name: str, truth: Array, found: Array | None, budget: float) -> Row:
+    if found is None:
+        return Row(name, "missing", budget, detail="not in their file")
+    if found.shape != truth.shape:
+        axes = transposition(truth, found, budget=budget)
+        if axes is not None:
+            return Row(name, "transposed", budget, detail=f"ours with axes {axes}: {found.shape}, expected {truth.shape}")
+        return Row(name, "shape", budget, detail=f"expected shape {truth.shape}, found {found.shape}")
+    measured = measure(truth, found, budget=budget)
+    if np.isnan(found).any() if found.dtype.kind == "f" else False:
+        return Row(name, "not finite", budget, measured, f"{np.count_nonzero(np.isnan(found))} of {found.size} values are NaN")
+    if measured.max_error <= budget and not np.isnan(truth).any():
+        return Row(name, "agrees", budget, measured)
+    if np.isinf(measured.max_error) and not np.isfinite(found).all():
+        return Row(name, "not finite", budget, measured, "infinite where the truth is not, or the other way round")
+    axes = transposition(truth, found, budget=budget)
+    if axes is not None:
+        return Row(name, "transposed", budget, measured, f"ours with axes {axes}")
+    kind = kind_of(name).kind
+    return Row(name, "diverges", budget, measured, f"{kind} stages have to be equal" if kind != "float" else "")
+
+
+def _short(value: str) -> str:
+    return value[:12] if len(value) == 64 else value
+
+
+def _jsonable(value: Any) -> Any:
+    """JSON has no infinity: it is written as the string "inf"."""
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    return str(value) if isinstance(value, float) and not np.isfinite(value) else value

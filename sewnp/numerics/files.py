@@ -1,0 +1,93 @@
+"""Stages in files: .safetensors, .npz, or a folder of .npy, read one at a time."""
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sewnp.checkpoints import TensorFile, open_file
+from sewnp.errors import CheckpointError, TraceError
+from sewnp.types import Array
+
+INPUT = "inputs."
+"""Prefix of the arguments of the run, which are no stages."""
+
+
+@dataclass(frozen=True, eq=False)
+class StageFile(Mapping[str, Array]):
+    """Stages by name, each read when it is asked for.  Made by :func:`open_stages`."""
+
+    path: Path
+    source: Any
+    names: tuple[str, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.stored(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def stored(self, name: str) -> Array:
+        """An array by its name in the file, arguments included.  Raises TraceError when it is damaged."""
+        try:
+            if isinstance(self.source, TensorFile):
+                return self.source.read(name)
+            if isinstance(self.source, dict):
+                return np.asarray(np.load(self.source[name], mmap_mode="r", allow_pickle=False))
+            return np.asarray(self.source[name])
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise TraceError(f"{self.path}: {name}: cannot be read: {error}") from error
+
+    def arguments(self) -> dict[str, Array]:
+        """The arguments of the run, where the file keeps them: ``input_values`` and so on."""
+        stored = self.source.shapes if isinstance(self.source, TensorFile) else ()
+        return {name.removeprefix(INPUT): self.stored(name) for name in stored if name.startswith(INPUT)}
+
+
+def open_stages(path: str | Path) -> StageFile:
+    """Open .safetensors, .npz or a folder of .npy.  Raises TraceError, naming the file, when it is missing, damaged or of another kind."""
+    path = Path(path)
+    if path.is_dir():
+        files = {file.stem: file for file in sorted(path.glob("*.npy"))}
+        if not files:
+            raise TraceError(f"{path}: expected .npy files in this folder, found none")
+        return StageFile(path, files, tuple(files))
+    if not path.exists():
+        raise TraceError(f"{path}: no such file")
+    if path.suffix == ".npz":
+        try:
+            archive = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise TraceError(f"{path}: not a readable .npz file: {error}") from error
+        return StageFile(path, archive, tuple(archive.files))
+    if path.suffix != ".safetensors":
+        raise TraceError(f"{path}: expected .safetensors, .npz or a folder of .npy, found {path.suffix or 'no suffix'}")
+    try:
+        file = open_file(path)
+    except CheckpointError as error:
+        raise TraceError(str(error)) from error
+    return StageFile(path, file, _order(file), file.metadata)
+
+
+def _order(file: TensorFile) -> tuple[str, ...]:
+    """Names of the stages in the order of computation, where the file tells it."""
+    names = [name for name in file.shapes if not name.startswith(INPUT)]
+    if "order" not in file.metadata:
+        return tuple(names)
+    try:
+        order = json.loads(file.metadata["order"])
+    except ValueError as error:
+        raise TraceError(f"{file.path}: metadata: order: not JSON: {error}") from error
+    if not isinstance(order, list) or sorted(map(str, order)) != sorted(names):
+        raise TraceError(f"{file.path}: metadata: order: expected the names of the stages in the file")
+    return tuple(order)

@@ -1,0 +1,439 @@
+"""The judges are judged: break a layer, and its judge turns red.
+
+Each mutant is one small mistake that somebody could have made, in a copy of the package; the tests that should notice it run against the
+copy in a process of their own.  A control runs all of them against an unbroken copy, so that red means the mutant and nothing else.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+QUICKLY = """from hypothesis import Phase, settings
+
+# a verdict needs a counterexample, not the smallest one, and no explanation of it
+settings.register_profile("quickly", phases=[Phase.explicit, Phase.reuse, Phase.generate])
+settings.load_profile("quickly")
+"""
+
+
+class Mutant(NamedTuple):
+    name: str
+    module: str  # the file, under sewnp/
+    old: str  # what stands there, exactly once
+    new: str
+    judge: str  # the test that has to notice, under tests/
+
+
+MUTANTS = [
+    Mutant(
+        "gelu by its tanh approximation",
+        "layers/activations.py",
+        "return 0.5 * x * (1.0 + _erf(x * math.sqrt(0.5)))",
+        "return gelu_tanh(x)",
+        "layers/test_activations.py::test_equals_its_formula_number_by_number[gelu]",
+    ),
+    Mutant(
+        "linear forgets its bias",
+        "layers/linear.py",
+        "return y + bias",
+        "return y",
+        "layers/test_linear.py::test_linear_equals_a_loop",
+    ),
+    Mutant(
+        "feed-forward without its activation",
+        "layers/linear.py",
+        'see("activation", activation(hidden))',
+        'see("activation", hidden)',
+        "layers/test_linear.py::test_feed_forward_equals_a_loop",
+    ),
+    Mutant(
+        "a stage is shown and its answer thrown away",
+        "layers/linear.py",
+        'return see("output_dense", linear(hidden, **p["output_dense"]))',
+        'y = linear(hidden, **p["output_dense"])\n    see("output_dense", y)\n    return y',
+        "layers/test_observe.py::test_the_answer_of_see_counts_at_every_stage[feed_forward]",
+    ),
+    Mutant(
+        "scopes that get lost on the way in",
+        "layers/observe.py",
+        'see(f"{scope}.{name}", x)',
+        "see(name, x)",
+        "layers/test_observe.py::test_within_puts_scopes_in_front_and_passes_the_answer_on",
+    ),
+    Mutant(
+        "a convolution that mirrors its kernel",
+        "layers/convolution.py",
+        "@ weight[:, :, k].T for k in range(kernel))",
+        "@ weight[:, :, kernel - 1 - k].T for k in range(kernel))",
+        "layers/test_convolution.py::test_conv1d_equals_a_loop",
+    ),
+    Mutant(
+        "a tap that reads a frame too early",
+        "layers/convolution.py",
+        "x[:, k : k + stride * (frames - 1) + 1 : stride]",
+        "x[:, max(k - 1, 0) : max(k - 1, 0) + stride * (frames - 1) + 1 : stride]",
+        "layers/test_convolution.py::test_conv1d_equals_a_loop",
+    ),
+    Mutant(
+        "a stride that is one too long",
+        "layers/convolution.py",
+        "return (length - kernel) // stride + 1",
+        "return (length - kernel) // (stride + 1) + 1",
+        "layers/test_convolution.py::test_conv_length_counts_the_places_where_the_kernel_fits",
+    ),
+    Mutant(
+        "ceil for floor in the number of frames",
+        "layers/convolution.py",
+        "return (length - kernel) // stride + 1",
+        "return -((kernel - length) // stride) + 1",
+        "layers/test_convolution.py::test_conv_length_counts_the_places_where_the_kernel_fits",
+    ),
+    Mutant(
+        "the output channels of groups interleaved",
+        "layers/convolution.py",
+        "y.swapaxes(1, 2).reshape(batch, frames, out)",
+        "y.transpose(0, 2, 3, 1).reshape(batch, frames, out)",
+        "layers/test_convolution.py::test_grouped_conv1d_equals_a_loop",
+    ),
+    Mutant(
+        "weight norm over the taps of an output channel",
+        "layers/convolution.py",
+        "axis=(0, 1), keepdims=True",
+        "axis=(1, 2), keepdims=True",
+        "layers/test_convolution.py::test_weight_norm_equals_a_loop",
+    ),
+    Mutant(
+        "weight norm that promotes float32",
+        "layers/convolution.py",
+        "(weight_g / norm).astype(weight_v.dtype)",
+        "weight_g / norm",
+        "layers/test_convolution.py::test_good_manners",
+    ),
+    Mutant(
+        "epsilon outside the square root",
+        "layers/normalization.py",
+        "centred / np.sqrt(variance + eps)",
+        "centred / (np.sqrt(variance) + eps)",
+        "layers/test_normalization.py::test_layer_norm_equals_a_loop",
+    ),
+    Mutant(
+        "the unbiased variance in layer norm",
+        "layers/normalization.py",
+        "np.square(centred).mean(axis=-1, keepdims=True)",
+        "np.square(centred).sum(axis=-1, keepdims=True) / max(x.shape[-1] - 1, 1)",
+        "layers/test_normalization.py::test_layer_norm_equals_a_loop",
+    ),
+    Mutant(
+        "layer norm in place",
+        "layers/normalization.py",
+        "    centred = x - x.mean(axis=-1, keepdims=True)\n",
+        "    x -= x.mean(axis=-1, keepdims=True)\n    centred = x\n",
+        "layers/test_normalization.py::test_good_manners",
+    ),
+    Mutant(
+        "group norm with a variance for each channel of the group",
+        "layers/normalization.py",
+        "np.square(centred).mean(axis=(1, 3)",
+        "np.square(centred).mean(axis=(1,)",
+        "layers/test_normalization.py::test_group_norm_equals_a_loop",
+    ),
+    Mutant(
+        "group norm with another epsilon by default",
+        "layers/normalization.py",
+        "groups: int, eps: float = 1e-5",
+        "groups: int, eps: float = 1e-6",
+        "layers/test_normalization.py::test_the_epsilon_of_group_norm_is_that_of_torch_by_default",
+    ),
+    Mutant(
+        "a float32 mean over a million frames",
+        "layers/normalization.py",
+        "mean = grouped.mean(axis=(1, 3), dtype=np.float64, keepdims=True)",
+        "mean = grouped.mean(axis=(1, 3), keepdims=True)",
+        "layers/test_normalization.py::test_group_norm_of_a_million_frames_in_float32_loses_nothing",
+    ),
+    Mutant(
+        "the last frame of an even kernel kept",
+        "layers/positions.py",
+        "if kernel % 2 == 0:",
+        "if kernel % 2 == 2:",
+        "layers/test_positions.py::test_equals_a_loop",
+    ),
+    Mutant(
+        "positions without their activation",
+        "layers/positions.py",
+        'see("activation", activation(y))',
+        'see("activation", y)',
+        "layers/test_positions.py::test_equals_a_loop",
+    ),
+    Mutant(
+        "squeeze drops the head of the clip instead of its tail",
+        "layers/squeeze.py",
+        "x[:, : squeezed * factor]",
+        "x[:, frames - squeezed * factor :]",
+        "layers/test_squeeze.py::test_squeeze_equals_a_loop",
+    ),
+    Mutant(
+        "upsample skips its activation with factor one",
+        "layers/squeeze.py",
+        'see("activation", activation(y))',
+        'see("activation", activation(y) if factor > 1 else y)',
+        "layers/test_squeeze.py::test_upsample_activation_applies_with_factor_one",
+    ),
+    Mutant(
+        "upsample reads channels across its blocks",
+        "layers/squeeze.py",
+        ".reshape(batch, squeezed * factor, channels)",
+        ".reshape(batch, squeezed, channels, factor).swapaxes(2, 3).reshape(batch, squeezed * factor, channels)",
+        "layers/test_squeeze.py::test_upsample_equals_a_loop",
+    ),
+    Mutant(
+        "the last squeezed frame repeated to fill the tail",
+        "layers/squeeze.py",
+        "(0, frames - squeezed * factor), (0, 0)))",
+        '(0, frames - squeezed * factor), (0, 0)), mode="edge")',
+        "layers/test_squeeze.py::test_odd_tail_frames_are_exact_zeros",
+    ),
+    Mutant(
+        "attention scores without the scale of a head",
+        "layers/attention.py",
+        "np.swapaxes(k, -1, -2) * q.shape[-1] ** -0.5",
+        "np.swapaxes(k, -1, -2)",
+        "layers/test_attention.py::test_equals_a_loop",
+    ),
+    Mutant(
+        "attention scores scaled by the whole width",
+        "layers/attention.py",
+        "q.shape[-1] ** -0.5",
+        "x.shape[-1] ** -0.5",
+        "layers/test_attention.py::test_equals_a_loop",
+    ),
+    Mutant(
+        "attention masks queries instead of keys",
+        "layers/attention.py",
+        "masked_softmax(scores, mask)",
+        "masked_softmax(scores, mask if mask is None else np.swapaxes(mask, -1, -2))",
+        "layers/test_attention.py::test_what_a_masked_frame_holds_reaches_no_other_frame",
+    ),
+    Mutant(
+        "a fully masked clip attends to everything, as with an additive mask",
+        "layers/softmax.py",
+        "np.where(_check_mask(mask, scores), scores, -np.inf)",
+        "np.where(_check_mask(mask, scores), scores, np.finfo(scores.dtype).min)",
+        "layers/test_attention.py::test_a_fully_masked_clip_gives_the_output_bias",
+    ),
+    Mutant(
+        "log_softmax without taking the largest score off",
+        "layers/softmax.py",
+        "below: Array = x - x.max(axis=-1, keepdims=True)",
+        "below: Array = x - 0",
+        "layers/test_softmax.py::test_large_scores_neither_overflow_nor_vanish[60000.0-float64]",
+    ),
+    Mutant(
+        "p2c is gathered and not transposed",
+        "layers/disentangled.py",
+        "np.swapaxes(_gather(k @ np.swapaxes(position_queries, -1, -2), -relative), -1, -2)",
+        "_gather(k @ np.swapaxes(position_queries, -1, -2), -relative)",
+        "layers/test_disentangled.py::test_equals_a_loop",
+    ),
+    Mutant(
+        "p2c with key minus query turned round",
+        "layers/disentangled.py",
+        "np.swapaxes(position_queries, -1, -2), -relative)",
+        "np.swapaxes(position_queries, -1, -2), relative)",
+        "layers/test_disentangled.py::test_equals_a_loop",
+    ),
+    Mutant(
+        "the score scale does not count the terms",
+        "layers/disentangled.py",
+        "score_scale(q.shape[-1], 1 + len(terms))",
+        "score_scale(q.shape[-1], 1)",
+        "layers/test_disentangled.py::test_equals_a_loop",
+    ),
+    Mutant(
+        "a score scale in float64",
+        "layers/disentangled.py",
+        "float(np.sqrt(np.float32(head_size * terms)))",
+        "math.sqrt(head_size * terms)",
+        "layers/test_disentangled.py::test_the_score_scale_is_rounded_to_float32",
+    ),
+    Mutant(
+        "buckets in float64",
+        "layers/disentangled.py",
+        "np.ceil(log_ratio / log_range * np.float32(middle - 1))",
+        "np.ceil(np.log(np.maximum(distance, middle) / middle) / math.log((max_distance - 1) / middle) * (middle - 1))",
+        "layers/test_disentangled.py::test_buckets_are_computed_in_float32",
+    ),
+    Mutant(
+        "floor for ceil in the buckets",
+        "layers/disentangled.py",
+        "np.ceil(log_ratio",
+        "np.floor(log_ratio",
+        "layers/test_disentangled.py::test_the_buckets_of_the_published_models",
+    ),
+    Mutant(
+        "positions past the table wrap around instead of stopping at its end",
+        "layers/disentangled.py",
+        "np.clip(relative + size // 2, 0, size - 1)",
+        "(relative + size // 2) % size",
+        "layers/test_disentangled.py::test_each_gather_equals_a_loop",
+    ),
+    Mutant(
+        "p2c projects positions with the key projection",
+        "layers/disentangled.py",
+        'p["query_proj"] if share_att_key',
+        'p["key_proj"] if share_att_key',
+        "layers/test_disentangled.py::test_equals_a_loop",
+    ),
+    Mutant(
+        "a squeezed frame counts only when all its frames are real",
+        "layers/masking.py",
+        "return np.any(mask",
+        "return np.all(mask",
+        "layers/test_masking.py::test_a_half_valid_squeezed_frame_is_attended",
+    ),
+    Mutant(
+        "a frame too many in every mask",
+        "layers/masking.py",
+        "np.arange(frames) < lengths[:, None]",
+        "np.arange(frames) <= lengths[:, None]",
+        "layers/test_masking.py::test_frame_mask_any_counts_frame_by_frame",
+    ),
+    Mutant(
+        "the floor rules without their whole row for a clip without frames",
+        "layers/masking.py",
+        "np.where(lengths <= 0, frames + lengths, lengths)",
+        "np.maximum(lengths, 0)",
+        "layers/test_masking.py::test_frame_mask_floor_equals_transformers_4_57",
+    ),
+    Mutant(
+        "spans that never start at the last place",
+        "layers/spec_augment.py",
+        "starts = steps - length + 1",
+        "starts = max(steps - length, 1)",
+        "layers/test_spec_augment.py::test_equals_a_loop_over_what_the_dice_say",
+    ),
+    Mutant(
+        "a path may leap between two equal tokens",
+        "ctc/lattice.py",
+        "leaps = extended != two_before",
+        "leaps = extended != blank",
+        "ctc/test_lattice.py::test_alpha_beta_and_posteriors_equal_the_enumeration_of_all_paths",
+    ),
+    Mutant(
+        "alpha without leaps",
+        "ctc/lattice.py",
+        "np.where(leaps, behind[:, :-2], -np.inf)",
+        "np.where(leaps, -np.inf, -np.inf)",
+        "ctc/test_lattice.py::test_alpha_beta_and_posteriors_equal_the_enumeration_of_all_paths",
+    ),
+    Mutant(
+        "the blank taken for token 0",
+        "ctc/lattice.py",
+        "np.full((batch, 2 * longest + 1), blank,",
+        "np.full((batch, 2 * longest + 1), 0,",
+        "ctc/test_lattice.py::test_the_lattice_of_the_docstring",
+    ),
+    Mutant(
+        "a path must end on the last blank",
+        "ctc/lattice.py",
+        "final = (state == 2 * tokens[:, None]) | (state == 2 * tokens[:, None] - 1)",
+        "final = state == 2 * tokens[:, None]",
+        "ctc/test_lattice.py::test_alpha_beta_and_posteriors_equal_the_enumeration_of_all_paths",
+    ),
+    Mutant(
+        "blanks dropped before repeats are merged",
+        "ctc/decoding.py",
+        "for run in runs(ids) if run.token != blank]",
+        "for run in runs([token for token in np.asarray(ids) if token != blank])]",
+        "ctc/test_decoding.py::test_a_blank_keeps_two_equal_letters_apart",
+    ),
+    Mutant(
+        "classification averages over padded frames",
+        "networks/heads.py",
+        "np.where(mask[:, :, None], z, z.dtype.type(0)).sum(axis=1)",
+        "z.sum(axis=1)",
+        "networks/test_goldens.py::test_both_rule_sets_equal_their_goldens[any-sew-classification]",
+    ),
+    Mutant(
+        "padded frames enter the squeeze",
+        "networks/frontend.py",
+        "np.where(frame_mask[:, :, None], x, x.dtype.type(0))",
+        "x",
+        "networks/test_goldens.py::test_both_rule_sets_equal_their_goldens[any-sew]",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """The package without its checkpoints, ready to be broken; mutants are undone, and unbroken modules compiled only once."""
+    folder = tmp_path_factory.mktemp("mutants")
+    shutil.copytree(ROOT / "sewnp", folder / "sewnp", ignore=shutil.ignore_patterns("pretrained", "__pycache__"))
+    (folder / "quickly.py").write_text(QUICKLY)
+    return folder
+
+
+def judged(copy, judges, *, keep_bytecode):
+    """The exit code and the output of pytest on some tests, with the copy for the package."""
+    paths = {"PYTHONPATH": os.pathsep.join([str(copy), str(ROOT / "tests")])}
+    # no bytecode of a mutant may outlive it; wide columns, so that the summary says why each judge failed
+    bytecode = {} if keep_bytecode else {"PYTHONDONTWRITEBYTECODE": "1"}
+    # no plugins, no conftest.py and no cache: the judges stand alone, and start in a third of the time
+    options = [
+        "-x",
+        "-q",
+        "--tb=no",
+        "-rf",
+        "--noconftest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "quickly",
+        "-c",
+        str(ROOT / "pyproject.toml"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *(str(ROOT / "tests" / judge) for judge in judges)],
+        cwd=copy,  # which ``python -m`` puts first on the path
+        env=os.environ | paths | bytecode | {"COLUMNS": "1000", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_control_the_judges_pass_an_unbroken_copy(copy):
+    judges = dict.fromkeys(mutant.judge for mutant in MUTANTS)
+    code, output = judged(copy, judges, keep_bytecode=True)
+    assert code == 0, output
+    assert re.search(r"^\d+ passed in", output, re.MULTILINE), output
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_judge_turns_red(copy, mutant):
+    file = copy / "sewnp" / mutant.module
+    source = file.read_text()
+    assert source.count(mutant.old) == 1, f"{mutant.module} holds {mutant.old!r} {source.count(mutant.old)} times"
+    try:
+        file.write_text(source.replace(mutant.old, mutant.new))
+        code, output = judged(copy, [mutant.judge], keep_bytecode=False)
+    finally:
+        shutil.copy2(ROOT / "sewnp" / mutant.module, file)  # with its time stamp, which its bytecode refers to
+    assert code == 1, output
+    # by a claim that does not hold, or a warning that none may escape, and not by a crash that any test would have noticed
+    assert re.search(r"^FAILED \S+ - (AssertionError|assert |RuntimeWarning)", output, re.MULTILINE), output
+
+
+def test_there_are_twenty_mutants_of_different_things():
+    assert len({mutant.name for mutant in MUTANTS}) == len({mutant[1:4] for mutant in MUTANTS}) == len(MUTANTS) >= 20
+    layers = {f"layers/{path.name}" for path in (ROOT / "sewnp" / "layers").glob("*.py")} - {"layers/__init__.py"}
+    assert {mutant.module for mutant in MUTANTS} >= layers
