@@ -60,9 +60,10 @@ assert np.array_equal(samples, readings / 32_768)
 assert np.abs(samples).max() < 0.66
 
 plots.plot_waveform(samples, rate).set_title("six spoken digits")
+
 # %% [markdown]
-# You can see that somebody says something six times, and that the last second is nearly silent. You cannot see *what* is said.
-# Let us look closer, at 40 thousandths of a second of the sound *th* and then of the sound *ee*, both in the first word.
+# You can see that somebody says something six times, and that the last half second is nearly silent. You cannot see *what* is
+# said. Let us look closer, at 40 thousandths of a second of the sound *th* and then of the sound *ee*, both in the first word.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(7, 2.2))
@@ -268,6 +269,7 @@ figure, ax = plt.subplots(figsize=(7.2, 2.5))
 plots.plot_posteriors(probabilities, tokens, seconds_per_frame=seconds_per_frame, top=11, ax=ax)
 ax.set_xlim(0.2, 1.15)
 ax.set_title("the first three words")
+
 # %% [markdown]
 # ## The whole pipeline in five lines
 #
@@ -349,8 +351,8 @@ assert noisy[2.0] != noisy[0.3]
 
 # %% [markdown]
 # Speech played at the wrong speed is another matter. If a clip says 16,000 samples a second and we claim that it had 8,000, it is
-# stretched to twice its length and everything sounds an octave lower. And what is not speech, or not digits, is still written in
-# digits or not at all: the model has nothing else to say.
+# stretched to twice its length and everything sounds at half its pitch. And what is not speech, or not digits, is still written
+# in digits or not at all: the model has nothing else to say.
 
 # %%
 strange = {

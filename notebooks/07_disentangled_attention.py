@@ -9,6 +9,7 @@
 # (He et al. 2020, arXiv 2006.03654). This notebook takes it apart on `digits-d`, a small SEW-D model that comes with the package.
 
 # %%
+import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -91,9 +92,9 @@ assert seconds == 0.04
 # * **content to content**: as before, the query of frame *i* times the key of frame *j*;
 # * **content to position**, *c2p*: the query of frame *i* times a key made of *the distance from i to j*. "I am a vowel; I want what
 #   stands two frames before me, whatever it is";
-# * **position to content**, *p2c*: the key of frame *j* times a query made of that distance. "I am a burst of noise; whoever stands just
-#   behind me should look at me";
-# * position to position is left out: between two distances there is nothing to learn about this clip.
+# * **position to content**, *p2c*: the key of frame *j* times a query made of that distance. "I am a burst of noise; whoever comes right
+#   after me should look at me";
+# * position to position would be the fourth, and is left out. It knows nothing of the clip, so it could say little that is new.
 #
 # How disentangled is it here? Less than in DeBERTa. SEW-D keeps SEW's position convolution in front, so what we call
 # content has already been told something about its neighbourhood. The distances come on top.
@@ -102,6 +103,7 @@ assert seconds == 0.04
 # ## Relative positions
 #
 # A distance is a difference of two frame numbers: query minus key, $r_{ij} = i - j$. Positive means that the key lies in the past.
+# (`log_buckets` is the matter of the next section; with `buckets=0` it is not called.)
 
 # %%
 show_source(relative_positions)
@@ -120,6 +122,7 @@ early, late = slice(10, 20), slice(35, 45)  # 25 frames, one second, apart
 assert np.array_equal(distances[early, early], distances[late, late])
 print("largest distance in this clip:", distances.max(), "frames,", round(distances.max() * seconds, 2), "s")
 assert distances.max() == 73
+assert 2 * round(60 / seconds) - 1 == 2_999  # different distances in a clip of a minute, which has 1,500 frames
 
 # %% [markdown]
 # ## Far is far: logarithmic buckets
@@ -133,6 +136,8 @@ assert distances.max() == 73
 #
 # $$ \text{bucket}(r) = \text{sign}(r)\left(16 + \left\lceil 15\,\frac{\log(|r| / 16)}{\log(127 / 16)}\right\rceil\right)
 #    \quad\text{for } |r| > 16 $$
+
+# The package's version reads:
 
 # %%
 show_source(log_buckets)
@@ -228,9 +233,10 @@ print(table.shape)
 assert table.shape == (64, 160)
 assert config.span == 32
 assert log_buckets(np.array([127, 128, -127, -128]), **settings).tolist() == [31, 32, -31, -32]
+assert 129 * seconds > 5  # the shortest clip with such distances, in seconds
 
 # %% [markdown]
-# 64 rows reach from −32 to 31. So the table is lopsided: 128 frames into the future have a row, 128 frames into the past (bucket 32)
+# The 64 rows reach from −32 to 31. So the table is lopsided: 128 frames into the future have a row, 128 frames into the past (bucket 32)
 # have none, and take the nearest, 31. Whatever lies further away takes the first or the last row as well. It needs a clip of more than
 # five seconds for any of this to matter.
 #
@@ -254,7 +260,7 @@ assert position_keys.shape == position_queries.shape == (1, 4, 64, 40)
 #
 # Written as a loop, this builds $74^2 = 5{,}476$ dot products. But there are only 64 different position keys. So multiply each query with
 # all 64 at once, a matrix product of shape (74, 64), and then *look up* which of the 64 is wanted for which *j*. Such a look-up along an
-# axis is called a **gather**; in NumPy it is `np.take_along_axis`.
+# axis is called a **gather**; in NumPy it is `np.take_along_axis`. The helper `_gather` adds the 32, clips to the table and does that.
 
 # %%
 show_source(content_to_position)
@@ -266,8 +272,11 @@ products = q[0, head] @ position_keys[0, head].T
 c2p = content_to_position(q, position_keys, relative)[0, head]
 
 row = np.clip(relative + 32, 0, 63)
-by_hand = np.array([[q[0, head, i] @ position_keys[0, head, row[i, j]] for j in range(frames)] for i in range(frames)])
+by_hand = np.zeros((frames, frames))
+for i, j in np.ndindex(by_hand.shape):
+    by_hand[i, j] = q[0, head, i] @ position_keys[0, head, row[i, j]]
 assert products.shape == (74, 64)
+assert frames**2 == 5_476
 assert c2p.shape == (74, 74)
 assert np.allclose(c2p, by_hand, atol=1e-4)
 
@@ -304,14 +313,16 @@ assert len(np.unique(c2p[73, 58:74])) == 16  # near by, each distance has its ow
 # The products are now $k Q^\top$, and their rows belong to *keys*. A gather runs along rows, so its result has the key first and is
 # transposed at the end. Along the key's row, the distance to query *i* is $-r_{ji}$, the same number as $r_{ij}$: that is where the
 # minus sign comes from. (The paper writes the other sign in its formula. DeBERTa's own code has the minus, transformers has taken it
-# over, and every checkpoint was trained with it.)
+# over, and checkpoints are trained with it.)
 
 # %%
 show_source(position_to_content)
 
 # %%
 p2c = position_to_content(k, position_queries, relative)[0, head]
-by_hand = np.array([[k[0, head, j] @ position_queries[0, head, row[i, j]] for j in range(frames)] for i in range(frames)])
+by_hand = np.zeros((frames, frames))
+for i, j in np.ndindex(by_hand.shape):
+    by_hand[i, j] = k[0, head, j] @ position_queries[0, head, row[i, j]]
 assert np.allclose(p2c, by_hand, atol=1e-4)
 
 # %% [markdown]
@@ -325,9 +336,7 @@ assert np.allclose(p2c, by_hand, atol=1e-4)
 rng = np.random.default_rng(0)
 a, b, c, d = rng.standard_normal((4, 50_000, 40))
 scores = (a * b).sum(axis=1) + (a * c).sum(axis=1) + (b * d).sum(axis=1)
-print(
-    f"spread of the scores: divided by sqrt(d) {np.std(scores / np.sqrt(40)):.2f}, by sqrt(3 d) {np.std(scores / np.sqrt(120)):.2f}"
-)
+print(f"spread divided by sqrt(d): {np.std(scores / np.sqrt(40)):.2f}, by sqrt(3 d): {np.std(scores / np.sqrt(120)):.2f}")
 assert abs(np.std(scores / np.sqrt(120)) - 1) < 0.02
 
 show_source(score_scale)
@@ -383,7 +392,7 @@ plt.show()
 # %%
 favourites = np.argsort(-terms["content"][31])[:4]
 print("favourite keys of frame 31, by content:", favourites)
-print(f"and by all three terms: frame {probabilities[31].argmax()}, with probability {probabilities[31].max():.2f}")
+print(f"by all three terms: frame {probabilities[31].argmax()}, probability {probabilities[31].max():.2f}")
 assert favourites.tolist() == [30, 16, 45, 46]
 assert probabilities[31].argmax() == 30
 
@@ -406,7 +415,7 @@ assert [round(100 * share) for share in shares.values()] == [33, 46, 75]
 # last layer.
 
 # %%
-both = (stages[layer + "c2p"] + stages[layer + "p2c"])[0]  # the stages are recorded with the scale already divided out
+both = (stages[layer + "c2p"] + stages[layer + "p2c"])[0]  # recorded with the scale divided out
 near = np.arange(-30, 31)
 profiles = np.array([[np.diagonal(one, offset=-r).mean() for r in near] for one in both])
 
@@ -419,7 +428,7 @@ ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 peaks = near[profiles.argmax(axis=1)]
-print("frames from query to preferred key:", peaks)
+print("how many frames before the query the preferred key stands:", peaks)
 assert peaks.tolist() == [-1, 1, 3, 2]
 
 # %% [markdown]
@@ -445,21 +454,23 @@ spread = np.array(
 
 fig, ax = plt.subplots(figsize=(7.0, 2.4))
 for place, name in enumerate(names):
-    bars = ax.bar(np.arange(6) + 0.27 * (place - 1), spread[:, place], width=0.25, color=COLORS[place], label=name)
+    at = np.arange(6) + 0.27 * (place - 1)
+    bars = ax.bar(at, spread[:, place], width=0.25, color=COLORS[place], label=name)
     ax.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
 ax.set(xlabel="layer", ylabel="spread in a row", yscale="log", ylim=(0.2, 60))
 ax.legend(loc="upper right", ncols=3)
 plt.show()
 
 share = spread[:, 1:] / spread[:, :1]
-assert spread[0, 0] > 15
+assert 20 < spread[0, 0] < 21
+assert stages["encoder.encoder.layer.0.attention.self.probabilities"].max(axis=-1).mean() > 0.75
 assert (spread[1:, 0] < 4).all()
 assert (share[1:] > 0.2).all()
 assert (share < 0.4).all()
 
 # %% [markdown]
-# In the first layer, content rules: its scores vary by about 20, which makes softmax pick a single frame. From the second layer on, each
-# position term has between a fifth and two fifths of the content's weight.
+# In the first layer, content rules: its scores vary by about 20, which makes the softmax all but choose one frame. From the second layer
+# on, each position term has between a fifth and two fifths of the content's spread.
 #
 # Second: what happens without them? `see` can do more than watch. The network goes on with what it returns, so let it return zeros for
 # a term, in all layers.
@@ -484,9 +495,9 @@ assert heard["content",] == "THREEONE FOUR ONE FIVE NINE"
 assert heard["content", "c2p", "p2c"] == "THTHREONE TWTWUE FIFIVE NINE"
 
 # %% [markdown]
-# Either position term can go: the other one covers for it. Without both, a letter is lost. Most surprising is the row below. Without the
-# *content* term, each frame attends only by distance and by what one side of the pair says, and still only a space is missing. With no
-# scores at all, every frame attends to all frames equally, and the transcript falls apart into stutters.
+# On this clip, either position term can go: the other one covers for it. Without both, a letter is lost. Most surprising is the row
+# below. Without the *content* term, each frame attends only by distance and by what one side of the pair says, and still only a space is
+# missing. With no scores at all, every frame attends to all frames equally, and the transcript falls apart into stutters.
 #
 # Be careful with such experiments. They tell what *this* model leans on, not how well a model trained without these terms would do: it
 # would have learned to manage. That comparison is not made here. (`digits` and `digits-d` are no such pair either, since
@@ -515,12 +526,14 @@ print(f"likeness of neighbours: {likeness[0]:.2f}   mean length of a row: {lengt
 assert 0.17 < likeness[0] < 0.19
 assert likeness[3] < 0.1
 assert (likeness[10:20] < 0).all()
-assert 0.31 < length < 0.34
+assert round(length, 2) == 0.32
+assert round(config.initializer_range * math.sqrt(160), 2) == 0.25
 
 # %% [markdown]
-# Neighbouring buckets have grown alike (cosine 0.18), the more so the nearer they are, and beyond ten buckets the likeness is gone.
-# It is a faint pattern, and honesty asks to say why: rows began with a length of about $0.02 \sqrt{160} = 0.25$, and have 0.32 now. This
-# table was trained for twenty minutes, and most of each row is still the random numbers it started from.
+# The cosine is 1 for rows that point the same way and 0 for rows that have nothing to do with each other. Neighbouring buckets have grown
+# alike (0.18), the more so the nearer they are, and beyond ten buckets the likeness is gone. It is a faint pattern. The table was trained
+# for only about twenty minutes; its rows began with a length of $0.02 \sqrt{160} = 0.25$ and have 0.32 now, so much of each is probably
+# still the random numbers it started from.
 #
 # ## The answer
 #

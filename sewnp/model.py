@@ -285,7 +285,7 @@ def _tokenizer(folder: Path, checkpoint: Checkpoint) -> CTCTokenizer | None:
         return None
     return _parsed(
         folder / "vocab.json",
-        lambda found: CTCTokenizer.from_files(found, checkpoint.tokenizer, checkpoint.special_tokens),
+        lambda found: CTCTokenizer.from_files(found, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens),
         vocab,
     )
 

@@ -11,6 +11,8 @@ from sewnp.checkpoints import nest
 from sewnp.config import config_from_dict
 from sewnp.model import Model
 
+torch.set_num_threads(1)  # its pool costs such tiny tensors more than it gives them
+
 CLASSES = {
     ("sew", None): transformers.SEWModel,
     ("sew", "ctc"): transformers.SEWForCTC,

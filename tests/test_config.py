@@ -39,7 +39,11 @@ def test_defaults_are_those_of_transformers(family):
 
 @families
 def test_no_field_of_transformers_is_missing(family):
-    generic = {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)} - {"id2label", "pad_token_id", "bos_token_id"}
+    generic = {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)} - {
+        "id2label",
+        "pad_token_id",
+        "bos_token_id",
+    }
     theirs = {field.name for field in dataclasses.fields(CONFIGS[family])} - generic
     missing = theirs - {field.name for field in dataclasses.fields(OURS[family])}
     assert missing <= {"label2id", "num_labels", "num_feat_extract_layers", "eos_token_id"}, missing
@@ -155,7 +159,9 @@ def test_configurations_of_the_hub_load_and_lose_nothing(hub):
 
 
 def test_lists_become_tuples_and_whole_numbers_floats():
-    config = SEWConfig.from_dict({"conv_dim": [3], "conv_stride": [5], "conv_kernel": [10], "layer_norm_eps": 1, "hidden_dropout": 0})
+    config = SEWConfig.from_dict(
+        {"conv_dim": [3], "conv_stride": [5], "conv_kernel": [10], "layer_norm_eps": 1, "hidden_dropout": 0}
+    )
     assert config.conv_dim == (3,)
     assert isinstance(config.layer_norm_eps, float)
     assert isinstance(config.hidden_dropout, float)

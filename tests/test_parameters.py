@@ -93,7 +93,9 @@ def test_presets_are_the_published_ones_and_no_other():
         preset("sew-huge")
 
 
-@pytest.mark.parametrize("config", [SEWConfig(), SEWDConfig(), SEWConfig(use_weighted_layer_sum=True), SEWDConfig(num_hidden_layers=0)])
+@pytest.mark.parametrize(
+    "config", [SEWConfig(), SEWDConfig(), SEWConfig(use_weighted_layer_sum=True), SEWDConfig(num_hidden_layers=0)]
+)
 def test_the_count_is_the_sum_of_the_shapes(config):
     for head in ALL_HEADS:
         assert parameter_count(config, head) == sum(map(math.prod, parameter_shapes(config, head).values()))
@@ -161,7 +163,9 @@ def test_fresh_weights_are_distributed_as_those_of_transformers(family):
 
 def test_fresh_position_kernels_are_what_the_original_means_not_to_draw():
     """Uniform within 1 / sqrt(fan in), torch's default: the intended normal draw goes to a tensor that is thrown away."""
-    config = SEWConfig(hidden_size=64, num_attention_heads=2, num_hidden_layers=0, conv_dim=(4,), conv_stride=(5,), conv_kernel=(10,))
+    config = SEWConfig(
+        hidden_size=64, num_attention_heads=2, num_hidden_layers=0, conv_dim=(4,), conv_stride=(5,), conv_kernel=(10,)
+    )
     v = initial_weights(config, None, seed=0)["sew.encoder.pos_conv_embed.conv.parametrizations.weight.original1"]
     bound = 1 / math.sqrt(64 // 16 * 128)
     assert 0.99 * bound < np.abs(v).max() <= bound

@@ -35,7 +35,11 @@ def everything(family, head, dtype=np.float64):
 
 def results(out):
     """All of an output's arrays."""
-    return [x for x in (out.last_hidden_state, out.logits, out.loss, *(out.hidden_states or ()), *(out.attentions or ())) if x is not None]
+    return [
+        x
+        for x in (out.last_hidden_state, out.logits, out.loss, *(out.hidden_states or ()), *(out.attentions or ()))
+        if x is not None
+    ]
 
 
 @kinds
@@ -108,7 +112,9 @@ def test_the_layout_of_arguments_does_not_matter(family, head):
     truth = results(model(**arguments))
     strided = {name: np.repeat(x, 2, axis=-1)[..., ::2] for name, x in arguments.items()}
     fortran = {name: np.asfortranarray(x) for name, x in arguments.items()}
-    lists = {name: x.tolist() for name, x in arguments.items() if name != "input_values"} | {"input_values": arguments["input_values"]}
+    lists = {name: x.tolist() for name, x in arguments.items() if name != "input_values"} | {
+        "input_values": arguments["input_values"]
+    }
     for same in (strided, fortran, lists):
         for x, y in zip(results(model(**same)), truth, strict=True):
             assert_close64(x, y)
@@ -266,7 +272,9 @@ def test_mask_time_indices_need_a_vector_to_hide_behind():
     with pytest.raises(InputError, match=message):
         model(clips(model), mask_time_indices=np.ones((3, 9), bool))
     silent = twin(original("sew", "ctc", mask_time_prob=0.0, apply_spec_augment=False))
-    np.testing.assert_array_equal(silent(clips(silent), mask_time_indices=np.ones((3, 9), bool)).logits, silent(clips(silent)).logits)
+    np.testing.assert_array_equal(
+        silent(clips(silent), mask_time_indices=np.ones((3, 9), bool)).logits, silent(clips(silent)).logits
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*pad_token_id:UserWarning")

@@ -15,11 +15,11 @@ def check_collapse(collapse: Callable[..., Any]) -> None:
     """collapse(path, blank): a list of token ids -> the list that the path spells."""
     for path, blank in (
         ([0, 1, 1, 0, 2, 2, 2, 0], 0),
-        ([1, 2, 0, 2], 0),
         ([1, 2, 1], 0),
+        ([1, 2, 0, 2], 0),
         ([0, 0, 0], 0),
         ([], 0),
-        ([3, 3, 1, 3, 1, 1], 3),
+        ([3, 3, 0, 3, 1, 1], 3),
     ):
         found = _list(collapse(list(path), blank), f"collapse({path}, blank={blank})")
         expected = ctc.collapse(path, blank=blank)

@@ -39,6 +39,7 @@ class Checkpoint:
     vocab: dict[str, Any] | None = None
     tokenizer: dict[str, Any] | None = None
     special_tokens: dict[str, Any] | None = None
+    added_tokens: dict[str, Any] | None = None
 
 
 def read_checkpoint(
@@ -80,6 +81,7 @@ def read_checkpoint(
         vocab=_optional(folder / "vocab.json"),
         tokenizer=_optional(folder / "tokenizer_config.json"),
         special_tokens=_optional(folder / "special_tokens_map.json"),
+        added_tokens=_optional(folder / "added_tokens.json"),
     )
 
 
@@ -96,7 +98,6 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "preprocessor_config.json": checkpoint.preprocessor,
         "vocab.json": checkpoint.vocab,
         "tokenizer_config.json": checkpoint.tokenizer,
-        "special_tokens_map.json": checkpoint.special_tokens,
     }
     prefix = f"{checkpoint.config.prefix}." if checkpoint.head is None else None
     tensors = {key.removeprefix(prefix or ""): np.ascontiguousarray(value) for key, value in checkpoint.weights.items()}

@@ -1,8 +1,8 @@
 """Everything between a recording and the network, and between the network and a text.
 
-A recording becomes a waveform (:mod:`~sewnp.speech.audio`), the waveform becomes features (:mod:`~sewnp.speech.features`), the network
-makes logits of them, one row every few samples.  Greedy decoding spells these (:mod:`~sewnp.speech.tokenizer`) and tells when each
-word was said (:mod:`~sewnp.speech.transcript`).  Nothing here knows the network.
+A recording becomes a waveform (:mod:`~sewnp.speech.audio`), the waveform becomes features (:mod:`~sewnp.speech.features`), the
+network makes logits of them, one row every few hundred samples.  Greedy decoding spells these (:mod:`~sewnp.speech.tokenizer`) and
+tells when each word was said (:mod:`~sewnp.speech.transcript`).  Nothing here knows the network.
 
 >>> import numpy as np
 >>> from sewnp.speech import CTCTokenizer, FeatureExtractor, transcript_from_logits

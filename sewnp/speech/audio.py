@@ -1,8 +1,8 @@
 """Sound in, a waveform out: one channel of float32 samples in [-1, 1) at the rate that the model hears.
 
-Files are decoded by libsndfile (http://libsndfile.github.io/libsndfile/), which reads WAV, FLAC, OGG, MP3, AIFF, CAF and more.  It is
-lenient: a file cut short in the middle is often read up to the cut as if nothing had happened.  :func:`read_audio` is not, since
-a transcript of half a recording looks exactly like a transcript.
+Files are decoded by libsndfile (http://libsndfile.github.io/libsndfile/), which reads WAV, FLAC, OGG, MP3, AIFF, CAF and more.
+It is lenient: a file cut short in the middle is often read up to the cut as if nothing had happened.  :func:`read_audio` is not,
+since a transcript of half a recording looks exactly like a transcript.
 """
 
 import io
@@ -20,12 +20,12 @@ from sewnp.types import Array
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 HIGHEST_RATE = 1_000_000
-"""Hz.  Resampling between rates with no common divisor takes a filter of 20 taps per Hz: a damaged header must not ask for 2**31."""
+"""Hz.  Resampling between rates without common divisor takes a filter of 20 taps per Hz: no damaged header may ask for 2**31."""
 
 # Chunk sizes as libsndfile's log of the header gives them for WAV ("data"), AIFF ("SSND") and AU ("Data Size").
 _CUT_CHUNK = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _TORN_PAGE = re.compile(r"^Ogg ?: Junk after the last page", re.MULTILINE)
-# Programs that write WAV into a pipe cannot go back to fill in the size.  They leave 0xFFFFFFFF (ffmpeg) or somewhat under 2**31 (sox).
+# Programs that write WAV into a pipe cannot go back to fill in the size; they leave 0xFFFFFFFF (ffmpeg) or about 2**31 (sox).
 _SIZE_UNKNOWN = 0x7FFF0000
 _HEADER_BYTES = 64  # some writers count their own header among the data
 _MP3_FRAME = 1152  # samples
@@ -34,9 +34,9 @@ _MP3_FRAME = 1152  # samples
 def read_audio(source: Source, *, sampling_rate: int = 16000) -> Array:
     """Read a recording as the model wants it.  -> (n,) float32, mono, ``sampling_rate`` samples a second.
 
-    ``source`` is a path, a file object open for reading bytes, or ``"-"`` for standard input; it is read whole before it is decoded,
-    so pipes work.  Channels are averaged, any rate is resampled.  WAV written into a pipe, whose header does not know its length,
-    is read to its end, and so is MP3 without a frame count.
+    ``source`` is a path, a file object open for reading bytes, or ``"-"`` for standard input; it is read whole before it is
+    decoded, so pipes work.  Channels are averaged, any rate is resampled.  WAV written into a pipe, whose header does not know its
+    length, is read to its end, and so is MP3 without a frame count.
 
     Raises AudioError, which names the file and the cause, for whatever cannot be read or holds no usable sound: missing, a folder,
     empty, not audio, cut short, no samples, NaN.  Raises InputError for a ``source`` or ``sampling_rate`` that is none.
@@ -52,8 +52,8 @@ def read_audio(source: Source, *, sampling_rate: int = 16000) -> Array:
 def as_waveform(audio: npt.ArrayLike, *, name: str = "audio") -> Array:
     """Check samples that the caller made.  (n,) floats or integers -> (n,) float32, finite, n >= 1; never changed in place.
 
-    Floats are taken as they are.  int8, int16 and int32 are divided by their full scale (2**7, 2**15, 2**31) and uint8 is centred on
-    128, as libsndfile does when it reads such a file as floats: the samples of a file and the file itself give the same waveform.
+    Floats are taken as they are.  int8, int16 and int32 are divided by their full scale (2**7, 2**15, 2**31) and uint8 is centred
+    on 128, as libsndfile does when it reads such a file as floats: the samples of a file give the same waveform as the file.
 
     Raises AudioError naming ``name`` for any other dtype, more or fewer dimensions than one, no samples, NaN and infinities.
     """
@@ -87,7 +87,7 @@ def mono(x: Array) -> Array:
 
 
 def resample(x: Array, original: int, target: int) -> Array:
-    """Change the sampling rate from ``original`` to ``target`` Hz.  (n,) floats -> (ceil(n * target / original),) of the same dtype.
+    """Change the sampling rate from ``original`` to ``target`` Hz.  (n,) -> (ceil(n * target / original),), floating, dtype kept.
 
     Polyphase filtering: with up / down = target / original in lowest terms, insert up - 1 zeros after each sample, low-pass at the
     lower of the two half-rates, keep every down-th.  The filter is the default of ``scipy.signal.resample_poly``, a sinc under a
@@ -122,7 +122,7 @@ def _as_float32(name: str, x: Array) -> Array:
     if x.dtype.kind == "i" and bits <= 32:
         return np.asarray(x.astype(np.float32) / 2 ** (bits - 1))
     raise AudioError(
-        f"{name}: expected floats in [-1, 1) or int8, int16, int32 or uint8, found {x.dtype}, which says nothing about its full scale"
+        f"{name}: expected floats in [-1, 1) or int8, int16, int32 or uint8, found {x.dtype}, which has no known full scale"
     )
 
 
@@ -147,6 +147,8 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
         raise InputError(f"source: expected a path, a file object or '-' for standard input, found {type(source).__name__}")
     try:
         if source == "-":
+            if sys.stdin is None:
+                raise AudioError(f"{name}: closed")
             return name, sys.stdin.buffer.read()
         if isinstance(source, str | os.PathLike):
             with open(source, "rb") as file:
@@ -204,7 +206,7 @@ def _missing(data: bytes, kind: str, log: str, promised: int, found: int) -> str
 
 
 def _after_id3(data: bytes) -> int:
-    """Where the sound of an MP3 begins: behind the tags, whose size is four times seven bits (https://id3.org/id3v2.4.0-structure)."""
-    return (
-        10 + sum((byte & 127) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)) if data[:3] == b"ID3" else 0
-    )
+    """Where the sound of an MP3 begins: behind its tags (https://id3.org/id3v2.4.0-structure), whose size has 7 bits a byte."""
+    if not data.startswith(b"ID3"):
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))

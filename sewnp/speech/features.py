@@ -1,8 +1,8 @@
 """From a waveform to what the network takes: zero mean, unit variance, clips padded to one length.
 
-The twin of ``Wav2Vec2FeatureExtractor`` of transformers 5.23, bit for bit on floats at the model's own rate.  Three things are done
-better on purpose: sound at another rate is resampled (there: an error), integer samples give float32 (there: float64), and padding on
-the left is refused (there: with a mask, the statistics come from the wrong samples).
+The twin of ``Wav2Vec2FeatureExtractor`` of transformers 5.23, bit for bit on float32 and float64 at the model's own rate.  Better
+on purpose: sound at another rate is resampled (there: an error), integers and float16 give float32 (there: float64 and float16),
+and padding on the left is refused (there: with a mask, the statistics come from the wrong samples).
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,8 +58,8 @@ class FeatureExtractor:
             raise ConfigError(f"feature_size: expected 1, a waveform, found {self.feature_size!r}")
         if self.padding_side != "right":
             raise ConfigError(
-                f"padding_side: expected 'right', found {self.padding_side!r}; padding on the left is not built, because in transformers"
-                " it normalises with the padding and overwrites the clip's end, and no published model asks for it"
+                f"padding_side: expected 'right', found {self.padding_side!r}; padding on the left is not built, because in"
+                " transformers it normalises with the padding and overwrites the clip's end"
             )
 
     @classmethod

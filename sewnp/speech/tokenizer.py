@@ -1,12 +1,15 @@
 """Between text and ids: the character tokenizer of CTC models.
 
-A vocabulary maps tokens, mostly single letters, to ids.  Three tokens are special in meaning: ``<pad>`` is the CTC blank, ``|`` (the
-word delimiter) stands for the space, and ``<unk>`` for whatever the vocabulary lacks.  Follows ``Wav2Vec2CTCTokenizer`` of transformers
-5.23 (https://github.com/huggingface/transformers), whose files it reads and writes, and what 4.x wrote beside them.
+A vocabulary maps tokens, mostly single letters, to ids.  Three tokens are special in meaning: ``<pad>`` is the CTC blank, ``|``
+(the word delimiter) stands for the space, and ``<unk>`` for whatever the vocabulary lacks.
+
+Follows ``Wav2Vec2CTCTokenizer`` of transformers 5.23 (https://github.com/huggingface/transformers), reads and writes its files, and
+reads what 4.x wrote beside them.  Better on purpose: an ``<unk>`` that vocab.json lacks has an id when encoding (there: None); a
+delimiter other than ``|`` survives being saved; one of several characters, or none at all, works.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -17,18 +20,8 @@ import numpy.typing as npt
 
 from sewnp.ctc.decoding import runs
 from sewnp.errors import InputError, TokenizerError
+from sewnp.speech.vocabulary import AddedToken, all_added, base_vocabulary, mapping, named_tokens, stored_tokens
 
-# In the order in which transformers appends those that vocab.json lacks.
-DEFAULTS: Mapping[str, str | None] = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-    "sep_token": None,
-    "pad_token": "<pad>",
-    "cls_token": None,
-    "mask_token": None,
-    "word_delimiter_token": "|",
-}
 # transformers' clean-up of English: the spaces around each of these go, one after the other.
 CLEAN_UP = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
@@ -49,19 +42,6 @@ class Offsets(NamedTuple):
     """Delimiters included, shown as spaces; blanks left out; case as in the vocabulary."""
     words: list[Span]
     """Maximal runs of characters without delimiter; a blank inside is part of the word."""
-
-
-class AddedToken(NamedTuple):
-    """A token that is found in the text before it is spelled, in the fields of ``added_tokens_decoder``."""
-
-    content: str
-    lstrip: bool = False
-    """Swallow the white space to the left."""
-    rstrip: bool = False
-    single_word: bool = False
-    """Found only at the edges of words: with a space, or nothing, to the left and to the right."""
-    special: bool = False
-    normalized: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,25 +80,25 @@ class CTCTokenizer:
         Raises TokenizerError, naming file and key, for a vocabulary that does not map tokens to the ids 0, 1, 2, ..., once each;
         for a language that it lacks; for a missing pad token, since CTC needs its blank.
         """
-        config = _mapping("tokenizer_config.json", tokenizer_config)
+        config = mapping("tokenizer_config.json", tokenizer_config)
         legacy = "added_tokens_decoder" not in config
         if legacy:
-            config |= _mapping("special_tokens_map.json", special_tokens_map)
+            config |= mapping("special_tokens_map.json", special_tokens_map)
         if target_lang is not None:
             config["target_lang"] = target_lang
         for key, kind, default in (("do_lower_case", bool, False), ("replace_word_delimiter_char", str, " ")):
             if not isinstance(config.get(key, default), kind):
                 raise TokenizerError(f"tokenizer_config.json: {key}: expected a {kind.__name__}, found {config[key]!r}")
-        encoder = _base_vocabulary(vocab, config.get("target_lang"))
-        special, unnamed, config = _special_tokens(config)
+        encoder = base_vocabulary(vocab, config.get("target_lang"))
+        special, unnamed, config = named_tokens(config)
         if special["pad_token"] is None:
             raise TokenizerError("tokenizer_config.json: pad_token: expected a token, CTC's blank, found null")
         special_tokens = tuple(dict.fromkeys(token for token in [*special.values(), *unnamed] if token is not None))
 
-        stored = _stored_tokens(config, _mapping("added_tokens.json", added_tokens) if legacy else {}, special_tokens)
+        stored = stored_tokens(config, mapping("added_tokens.json", added_tokens) if legacy else {}, special_tokens)
         if target_lang is not None:  # the stored ones may be another language's
             stored = {index: token for index, token in stored.items() if index not in encoder.values()}
-        added = _all_added(encoder, stored, special_tokens)
+        added = all_added(encoder, stored, special_tokens)
         described = {str(index): token._asdict() for index, token in sorted(added.items())}
         config = {"tokenizer_class": "Wav2Vec2CTCTokenizer"} | config | {"added_tokens_decoder": described}
         return cls(dict(vocab), config, encoder, added, special, special_tokens)
@@ -274,101 +254,3 @@ class CTCTokenizer:
     def _tokens(self) -> dict[int, str]:
         # The other way round than _ids: where both know an id the base vocabulary wins, as in transformers.
         return {index: token.content for index, token in self.added.items()} | {i: token for token, i in self.encoder.items()}
-
-
-def _mapping(name: str, content: Any) -> dict[str, Any]:
-    """The content of a file; none for a file that is not there."""
-    if content is None:
-        return {}
-    if not isinstance(content, Mapping):
-        raise TokenizerError(f"{name}: expected an object, found {type(content).__name__}")
-    return dict(content)
-
-
-def _base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
-    """The one vocabulary, token to id, that vocab.json holds for a language (None for a file that is not nested)."""
-    tokens, name = _mapping("vocab.json", [] if vocab is None else vocab), "vocab.json"
-    languages = [key for key, value in tokens.items() if isinstance(value, Mapping)]
-    if languages:
-        if language not in languages:
-            raise TokenizerError(f"vocab.json: target_lang: expected one of {', '.join(sorted(languages))}; found {language!r}")
-        tokens, name = dict(tokens[language]), f"vocab.json: {language}"
-    elif language is not None:
-        raise TokenizerError(
-            f"vocab.json: target_lang: expected none, for the vocabulary is not nested by language; found {language!r}"
-        )
-    if not tokens:
-        raise TokenizerError(f"{name}: no tokens")
-    owner: dict[int, str] = {}
-    for token, index in tokens.items():
-        if not isinstance(token, str):
-            raise TokenizerError(f"{name}: expected a token, found {token!r}")
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise TokenizerError(f"{name}: {token!r}: expected an id, 0 or more, found {index!r}")
-        if index in owner:
-            raise TokenizerError(f"{name}: {token!r}: the id {index} is taken by {owner[index]!r}")
-        owner[index] = token
-    return tokens
-
-
-def _content(key: str, token: Any) -> str | None:
-    """A special token as text: files give it as such, or as an object with its flags."""
-    content = token.get("content") if isinstance(token, Mapping) else token
-    if content is not None and not isinstance(content, str):
-        raise TokenizerError(f"tokenizer_config.json: {key}: expected a token, found {token!r}")
-    return content or None
-
-
-def _special_tokens(config: dict[str, Any]) -> tuple[dict[str, str | None], list[str], dict[str, Any]]:
-    """The special tokens by name, :data:`DEFAULTS` and whatever else is called a token; those without a name; the config they make.
-
-    ``additional_special_tokens`` is what 4.x called the last.
-    """
-    extras = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
-    if not isinstance(extras, list | tuple | Mapping):
-        raise TokenizerError(f"tokenizer_config.json: extra_special_tokens: expected a list, found {extras!r}")
-    others = {key: token for key, token in config.items() if key.endswith("_token") and isinstance(token, str | Mapping)}
-    named: Mapping[str, Any] = extras if isinstance(extras, Mapping) else {}
-    wanted = {key: config.get(key, default) for key, default in DEFAULTS.items()} | (others | dict(named))
-    special = {key: _content(key, token) for key, token in wanted.items()}
-    unnamed = [] if named else [token for token in (_content("extra_special_tokens", extra) for extra in extras) if token]
-
-    config = {key: value for key, value in config.items() if key != "additional_special_tokens"}
-    config |= {key: token for key, token in special.items() if token is not None or key in config}
-    return special, unnamed, config | ({"extra_special_tokens": unnamed} if unnamed else {})
-
-
-def _stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
-    """The added tokens that the files name, by id."""
-    stored = {index: AddedToken(content, special=content in special_tokens) for content, index in legacy.items()}
-    for key, value in _mapping("tokenizer_config.json: added_tokens_decoder", config.get("added_tokens_decoder")).items():
-        fields = {name: value[name] for name in AddedToken._fields if name in value} if isinstance(value, Mapping) else {}
-        if not str(key).isdecimal() or not isinstance(fields.get("content"), str):
-            raise TokenizerError(
-                f"tokenizer_config.json: added_tokens_decoder: {key}: expected an id and its token, found {value!r}"
-            )
-        stored[int(key)] = AddedToken(**fields)
-    for index, token in stored.items():
-        if not isinstance(index, int) or index < 0:
-            raise TokenizerError(f"added_tokens.json: {token.content!r}: expected an id, 0 or more, found {index!r}")
-    return stored
-
-
-def _all_added(encoder: dict[str, int], stored: dict[int, AddedToken], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
-    """The stored tokens, the special ones, and those of the vocabulary that have several characters.
-
-    The last swallow white space to both sides, the special ones that the vocabulary lacks do not: so transformers adds them.
-    """
-    ids = encoder | {token.content: index for index, token in stored.items()}
-    known, last = {*encoder.values(), *stored}, max(ids.values())
-    gap = next((index for index in range(last) if index not in known), None)
-    if gap is not None:
-        raise TokenizerError(f"vocab.json: no token has the id {gap}, of 0 to {last}")
-    added = dict(stored)
-    for token in special_tokens:
-        if token not in {known.content for known in stored.values()}:
-            added[ids.setdefault(token, len(ids))] = AddedToken(token, special=True)
-    for token in encoder:
-        if len(token) > 1:
-            added[ids[token]] = AddedToken(token, lstrip=True, rstrip=True)
-    return added

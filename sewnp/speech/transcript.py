@@ -28,8 +28,8 @@ class Word:
     end: float
     """Seconds to the end of the last frame of the last character."""
     probability: float
-    """The mean over the word's characters of the largest probability that the model gave each in the frames where it was the likeliest
-    token.  whisper's measure with characters for its tokens: cheap, fit for finding doubtful words, and not calibrated."""
+    """The mean, over the word's characters, of the largest probability that the model gave each in the frames where it was the
+    likeliest token.  whisper's measure with characters for its tokens: cheap, fit for finding doubtful words, not calibrated."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,9 @@ class Transcript:
     words: tuple[Word, ...]
     duration: float
     """Seconds of sound."""
-    language: str | None = None
 
     def to_dict(self, model: str | None = None) -> dict[str, Any]:
-        """whisper's result, ready for JSON: text, segments, language (where known), and ours: model (where given), duration.
+        """whisper's result, ready for JSON: text, segments, and ours: model (where given), duration.
 
         One segment spans the words; a recording without text has none.  Other than whisper's, the words come without a leading
         space and the times are not rounded.
@@ -51,12 +50,8 @@ class Transcript:
         words = [{"word": word.text, "start": word.start, "end": word.end, "probability": word.probability} for word in self.words]
         start, end = (self.words[0].start, self.words[-1].end) if self.words else (0.0, self.duration)
         segments = [{"id": 0, "start": start, "end": end, "text": self.text, "words": words}] if self.text else []
-        named = {"language": self.language, "model": model}
-        return (
-            {"text": self.text, "segments": segments}
-            | {key: value for key, value in named.items() if value is not None}
-            | {"duration": self.duration}
-        )
+        named = {} if model is None else {"model": model}
+        return {"text": self.text, "segments": segments, **named, "duration": self.duration}
 
 
 def transcript_from_logits(

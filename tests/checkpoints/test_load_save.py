@@ -58,7 +58,9 @@ def same_weights(ours, theirs):
     here = ours.flat_weights()
     assert here.keys() == there.keys()
     for key, x in here.items():
-        np.testing.assert_array_equal(x, there[key].to(torch.float32 if x.dtype == np.float32 else torch.float64).numpy(), err_msg=key)
+        np.testing.assert_array_equal(
+            x, there[key].to(torch.float32 if x.dtype == np.float32 else torch.float64).numpy(), err_msg=key
+        )
 
 
 def rewrite(folder, change):
@@ -166,6 +168,7 @@ def test_our_folders_load_in_transformers(tmp_path, complaints, family, head):
     assert [record.getMessage() for record in complaints] == []
     assert theirs.dtype == torch.float32
     same_weights(ours, theirs)
+    assert set(load_file(tmp_path / "ours" / "model.safetensors")) == set(theirs.state_dict())  # a base model's without prefix
     x = clips(ours)
     mask = mask_of(ours, [9, 5, 3], x.shape[1])
     name = "logits" if head else "last_hidden_state"
@@ -178,6 +181,7 @@ def test_our_float64_folders_load_in_transformers(tmp_path, complaints, family):
     ours = twin(original(family, "ctc"))
     ours.save(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float64"
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [CLASSES[family, "ctc"].__name__]
     theirs = load_there(tmp_path, family, "ctc")
     assert theirs.dtype == torch.float64
     x = clips(ours)
@@ -297,7 +301,10 @@ def test_a_head_that_is_not_there_needs_a_seed(tmp_path, family, held, asked):
     if held != asked:
         with pytest.raises(CheckpointError, match=r"fresh_head_seed=0 starts one with fresh weights") as caught:
             sewnp.load(tmp_path, head=asked)
-        own = {"ctc": ["lm_head.weight", "lm_head.bias"], "classification": ["layer_weights", "projector.weight", "classifier.bias"]}
+        own = {
+            "ctc": ["lm_head.weight", "lm_head.bias"],
+            "classification": ["layer_weights", "projector.weight", "classifier.bias"],
+        }
         assert all(f"{key}: missing" in str(caught.value) for key in own[asked])
     else:
         same_weights(sewnp.load(tmp_path, head=asked), theirs)
@@ -316,7 +323,9 @@ def test_a_head_that_is_not_there_needs_a_seed(tmp_path, family, held, asked):
 
 def test_a_fresh_head_may_have_another_size(saved):
     edit(saved, vocab_size=40)
-    with pytest.raises(CheckpointError, match=r"lm_head\.weight: expected shape \(40, 16\), found \(11, 16\) in model\.safetensors"):
+    with pytest.raises(
+        CheckpointError, match=r"lm_head\.weight: expected shape \(40, 16\), found \(11, 16\) in model\.safetensors"
+    ):
         sewnp.load(saved)
     assert sewnp.load(saved, head="ctc", fresh_head_seed=0).weights["lm_head"]["weight"].shape == (40, 16)
 
@@ -389,7 +398,9 @@ def test_absurd_sizes_are_refused_before_they_take_memory(saved, values, message
 
 def test_integer_tensors_are_refused(saved):
     rewrite(saved, lambda tensors: tensors | {"lm_head.bias": np.zeros(11, np.int64)})
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: lm_head\.bias: expected a dtype of F64, F32, F16, BF16, found I64"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors: lm_head\.bias: expected a dtype of F64, F32, F16, BF16, found I64"
+    ):
         sewnp.load(saved)
 
 
@@ -436,7 +447,9 @@ def test_another_model_type(saved):
 
 def test_only_a_pickle(saved):
     (saved / "model.safetensors").rename(saved / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"expected model\.safetensors or .*; found pytorch_model\.bin, which sewnp does not read"):
+    with pytest.raises(
+        CheckpointError, match=r"expected model\.safetensors or .*; found pytorch_model\.bin, which sewnp does not read"
+    ):
         sewnp.load(saved)
     (saved / "pytorch_model.bin").unlink()
     with pytest.raises(CheckpointError, match=r"expected model\.safetensors or model\.safetensors\.index\.json$"):

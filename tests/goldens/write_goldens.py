@@ -5,7 +5,6 @@ samples becomes one over frames.  Each case is a tiny float64 model with its con
 ``case/...``; the metadata hold the configurations and the versions that wrote the file.
 """
 
-import json
 import sys
 
 import numpy as np
@@ -26,7 +25,7 @@ TINY = {
     "classifier_proj_size": 5,
     "vocab_size": 7,
     "ctc_zero_infinity": True,  # the clip without frames can spell nothing
-    "num_labels": 3
+    "num_labels": 3,
 }
 TINY_D = TINY | {"max_position_embeddings": 16, "position_buckets": 4}
 CASES = {

@@ -124,6 +124,8 @@ def test_with_one_group_and_no_padding_the_two_are_the_same():
     rng = np.random.default_rng(0)
     x, p = rng.normal(size=(2, 9, 3)), kernel_and_bias(rng, 4, 3, 3, True)
     assert_close64(grouped_conv1d(x, **p, groups=1, stride=2), conv1d(x, **p, stride=2))
+    assert_close64(grouped_conv1d(x, **p, groups=1), conv1d(x, **p))
+    assert_close64(conv1d(x, **p), loop_conv(x, **p))
 
 
 def test_an_output_group_sees_its_own_input_group_only():

@@ -27,7 +27,9 @@ def golden(masking, case):
     with safe_open(FOLDER / f"transformers-{RULES[masking]}.safetensors", "numpy") as file:
         arrays = {key.removeprefix(f"{case}/"): file.get_tensor(key) for key in file.keys() if key.startswith(f"{case}/")}  # noqa: SIM118
         input_values, config = file.get_tensor("input_values"), config_from_dict(json.loads(file.metadata()[case]))
-    head = "ctc" if "lm_head.bias" in case_weights(arrays) else "classification" if "classifier.bias" in case_weights(arrays) else None
+    head = (
+        "ctc" if "lm_head.bias" in case_weights(arrays) else "classification" if "classifier.bias" in case_weights(arrays) else None
+    )
     prefix = "" if head else f"{config.prefix}."
     weights = nest({prefix + key: x for key, x in case_weights(arrays).items()})
     trace, see = recorder()
@@ -96,7 +98,9 @@ def test_fully_masked_sew_row_gives_zero_context_under_both_rule_sets(case):
         empty = ~heard(masking, case)
         assert empty.any()
         assert not trace["encoder.layers.0.attention.context"][empty].any()
-        same = [scale_error(a, b) < 1e-12 for a, b in zip(out.hidden_states[1][empty], arrays["hidden_states/1"][empty], strict=True)]
+        same = [
+            scale_error(a, b) < 1e-12 for a, b in zip(out.hidden_states[1][empty], arrays["hidden_states/1"][empty], strict=True)
+        ]
         assert same == [masking == "any"] * len(same)
         uniform = arrays["attentions/0"][empty]
         np.testing.assert_allclose(uniform, 1 / uniform.shape[-1])

@@ -228,6 +228,12 @@ def test_source_of_the_wrong_type(source):
         read_audio(source)
 
 
+def test_closed_standard_input(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(AudioError, match="standard input: closed"):
+        read_audio("-")
+
+
 def test_empty_file(tmp_path, monkeypatch):
     (tmp_path / "empty.wav").touch()
     with pytest.raises(AudioError, match=r"empty\.wav: the file is empty \(0 bytes\)"):

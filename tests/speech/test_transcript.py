@@ -155,7 +155,7 @@ def test_text_without_words_spans_the_recording():
 
 def test_whispers_shape():
     words = (Word("THREE", 0.1, 0.5, 0.875), Word("ONE", 0.75, 1.0, 0.5))
-    found = Transcript("THREE ONE", words, 1.25, language="en").to_dict(model="digits")
+    found = Transcript("THREE ONE", words, 1.25).to_dict(model="digits")
     assert json.loads(json.dumps(found)) == {
         "text": "THREE ONE",
         "segments": [
@@ -170,11 +170,10 @@ def test_whispers_shape():
                 ],
             }
         ],
-        "language": "en",
         "model": "digits",
         "duration": 1.25,
     }
-    assert list(found) == ["text", "segments", "language", "model", "duration"]
+    assert list(found) == ["text", "segments", "model", "duration"]
 
 
 def test_what_is_not_known_is_not_there():

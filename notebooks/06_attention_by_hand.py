@@ -1,0 +1,603 @@
+# %% [markdown]
+# # 06 · Attention by hand
+#
+# > How does one frame of a clip collect what it needs from all the others?
+#
+# **Read before:** notebooks 03 (LayerNorm, GELU), 04 (squeezed frames, and how a function `see` watches the network) and 05
+# (why a transformer layer treats its frames as a set). Today the closed box is opened.
+
+# %%
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from checks import attempt, show_source
+from checks.attention import check_attention, check_masked_softmax, check_split_heads
+
+import sewnp
+from sewnp import plots
+from sewnp.layers import (
+    activation,
+    feed_forward,
+    key_mask,
+    layer_norm,
+    linear,
+    masked_softmax,
+    multi_head_attention,
+    softmax,
+    unseen,
+    within,
+)
+from sewnp.networks import ctc_logits
+from sewnp.networks.frontend import unsqueezed
+from sewnp.networks.sew import encoder_layer
+from sewnp.speech import read_audio, transcript_from_logits
+
+clips = Path("../tests/clips")
+plt.rcParams.update(plots.style())
+BLUE, ORANGE, GREEN, PURPLE, VERMILION, *_ = plots.COLORS
+
+model = sewnp.load("digits")
+encoder = model.weights["sew"]["encoder"]
+
+
+def run(name):
+    """The transcript of a clip, and every stage of the network by name."""
+    trace = {}
+
+    def record(stage, x):
+        trace[stage] = x
+        return x
+
+    samples = read_audio(clips / name)
+    logits = model(model.features(samples).input_values, see=record).logits[0]
+    return transcript_from_logits(logits, model.tokenizer, seconds_per_frame=0.02, duration=len(samples) / 16_000), trace
+
+
+transcript, trace = run("three_one_four.wav")
+assert transcript.text == "THREE ONE FOUR ONE FIVE NINE"
+
+# %% [markdown]
+# ## A question, labels, and something to give
+#
+# So far a frame has seen only its surroundings: 25 milliseconds through the convolutions, 0.62 seconds through the position
+# convolution. Anything further away it has to fetch itself. **Attention** is a way to fetch that needs no fixed place. Think
+# of a dictionary in Python: a *query* is compared with *keys*, and where it matches you get a *value*. Attention is the soft
+# version. The query matches every key to some degree, and you get a mixture of all values, each in proportion to its match.
+#
+# All three come from the frames themselves, by three linear maps that the model has learned. Every frame makes
+#
+# * a **query**, what it looks for;
+# * a **key**, the label it holds up for others to find;
+# * a **value**, what it hands over when it is found.
+#
+# We do it for the last of the six layers, layer 5, on the 74 squeezed frames of our clip. The layer does all of this four
+# times side by side, in four **heads**, each with 40 of the 160 channels. We pick head 1.
+
+# %%
+x = trace["encoder.layers.4.final_layer_norm"][0]  # (74, 160), what layer 5 is given
+p = encoder["layers"][5]["attention"]
+
+head = slice(40, 80)  # the channels of head 1
+q = linear(x, **p["q_proj"])[:, head]
+k = linear(x, **p["k_proj"])[:, head]
+v = linear(x, **p["v_proj"])[:, head]
+print("queries", q.shape, "keys", k.shape, "values", v.shape)
+
+recorded = {name: trace[f"encoder.layers.5.attention.{name}"] for name in ["q", "k", "v", "scores", "probabilities", "context"]}
+assert np.allclose(q, recorded["q"][0, 1], atol=1e-4)  # the model's own, head 1
+
+# %% [markdown]
+# ## One frame looks around
+#
+# Take frame 30. It stands at 1.2 seconds, in the second ONE. How well does its query match a key? By their **dot product**:
+# multiply number by number, add up. It is large when both point in the same direction. The 74 dot products, divided by
+# $\sqrt{40}$ (soon you will see why), are the **scores**.
+#
+# To mix values we need shares that are positive and sum to 1. You know the function that makes them from notebook 01, where
+# it made probabilities of logits: the softmax, exponentials divided by their sum.
+
+# %%
+query = 30
+scores = k @ q[query] / np.sqrt(40)
+shares = np.exp(scores) / np.exp(scores).sum()
+assert np.allclose(shares, softmax(scores), atol=1e-6)
+
+seconds = (np.arange(74) + 0.5) * 0.04
+figure, axes = plt.subplots(2, 1, figsize=(7.2, 3.6), sharex=True)
+for ax, y, label in [(axes[0], scores, "score"), (axes[1], shares, "share")]:
+    ax.bar(seconds, y, width=0.036, color=BLUE)
+    ax.axvspan(query * 0.04, (query + 1) * 0.04, color=ORANGE, alpha=0.4, linewidth=0)
+    ax.set(ylabel=label, xlim=(0, 74 * 0.04))
+for word in transcript.words:
+    axes[0].annotate(word.text, ((word.start + word.end) / 2, 1.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
+axes[1].set_xlabel("time of the key (s); orange: the frame that asks")
+plt.show()
+
+best = np.argsort(-shares)[:2]
+print("frames", best, "get", [round(float(s), 2) for s in shares[best]])
+assert best.tolist() == [29, 15]
+assert round(float(shares[29]), 2) == 0.75
+assert round(float(shares[15]), 2) == 0.22
+
+# %% [markdown]
+# (The words stand over the frames in which their letters are written, which is a little early: notebook 01.) Frame 30 gives
+# 75 % of its attention to the frame just before it, and 22 % to frame 15, in the *first* ONE, which stands there as frame 29
+# stands in the second: where the word begins to be written. Nobody told the model that the two places have anything to do
+# with each other. Their keys simply point the same way, and the query of frame 30 points there too.
+#
+# What the frame gets is the mixture of the values in these shares. It is called the **context**. (The package calls the
+# shares `probabilities`, as everybody does. Nothing is drawn at random from them.)
+
+# %%
+context = shares @ v  # (74,) @ (74, 40) -> (40,)
+assert np.allclose(context, recorded["context"][0, query, head], atol=1e-4)
+
+# %% [markdown]
+# That is the whole of attention: two matrix products with a softmax in between. The rest of this notebook is: all frames at
+# once, several heads, a mask, what stands around it, and what it is used for.
+
+# %% [markdown]
+# ## All frames at once
+#
+# Stack the queries, and the scores of all frames are one matrix product: row $i$, column $j$ says how well query $i$ matches
+# key $j$. Then the softmax goes over each **row**, since the shares of each asking frame must sum to 1.
+
+# %%
+
+
+def attention(q, k, v):
+    """One head.  Three arrays (N, d) -> (N, d), and the shares (N, N)"""
+    scores = q @ k.T / np.sqrt(q.shape[1])  # (N, N)
+    shares = softmax(scores)  # over the last axis: the keys
+    return shares @ v, shares
+
+
+context, shares = attention(q, k, v)
+assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
+assert np.allclose(shares, recorded["probabilities"][0, 1], atol=1e-5)
+assert np.allclose(context, recorded["context"][0, :, head], atol=1e-4)
+
+ax = plots.plot_attention(shares, seconds_per_frame=0.04, ax=plt.subplots(figsize=(4.6, 3.7))[1])
+ax.set_title("layer 5, head 1")
+plt.show()
+
+# %% [markdown]
+# Every row of the picture is what we just did for frame 30 (it is the row at 1.2 s). Now the cost that notebook 04 spoke of
+# is plain to see: $N^2$ dot products of $d$ numbers for the scores, and as many multiply-adds again to mix the values. So is
+# the reason for notebook 05: shuffle the frames, and rows and columns of this matrix are shuffled, nothing more. Position
+# does not appear in the formula.
+#
+# Here is the same in the package, for a batch of clips and all heads.
+
+# %%
+show_source(multi_head_attention)
+
+# %% [markdown]
+# ## Why the square root?
+#
+# Dot products grow with the number of channels. If the numbers in $q$ and $k$ were independent with mean 0 and variance 1,
+# each product $q_c k_c$ would have variance 1 too, and the sum of $d$ of them variance $d$: its standard deviation is
+# $\sqrt{d}$. Dividing by $\sqrt{d}$ keeps the scores in the same range whatever the width of a head (Vaswani et al. 2017,
+# arXiv 1706.03762).
+#
+# Why care? Because of the softmax. When scores lie far apart, it gives nearly everything to the largest one, and then
+# training cannot learn from the others: their shares hardly move when the scores do.
+
+# %%
+rng = np.random.default_rng(0)
+sizes = np.array([4, 10, 40, 160, 640])
+drawn = [(rng.standard_normal((200, d)), rng.standard_normal((74, d))) for d in sizes]
+spread = [float((a @ b.T).std()) for a, b in drawn]
+largest = {
+    "not scaled": [float(softmax(a @ b.T).max(axis=1).mean()) for a, b in drawn],
+    "divided by √d": [float(softmax(a @ b.T / np.sqrt(a.shape[1])).max(axis=1).mean()) for a, b in drawn],
+}
+assert np.allclose(spread, np.sqrt(sizes), rtol=0.05)
+
+figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.5))
+axes[0].loglog(sizes, np.sqrt(sizes), color=plots.GREY, linestyle="--", label="√d")
+axes[0].loglog(sizes, spread, "o", label="measured")
+axes[0].set(xlabel="channels of a head, d", ylabel="standard deviation\nof the dot products")
+axes[0].set_yticks([2, 5, 10, 20], ["2", "5", "10", "20"], minor=False)
+axes[0].set_yticks([], minor=True)
+axes[0].legend()
+for (label, values), color in zip(largest.items(), [VERMILION, BLUE], strict=True):
+    axes[1].semilogx(sizes, values, marker="o", markersize=4, color=color, label=label)
+axes[1].set(xlabel="channels of a head, d", ylabel="mean of the largest\nof 74 shares", ylim=(0, 1))
+axes[1].legend()
+for ax in axes:
+    ax.set_xticks(sizes, [str(d) for d in sizes])
+    ax.set_xticks([], minor=True)
+plt.show()
+
+assert largest["not scaled"][-1] > 0.8
+assert max(largest["divided by √d"]) < 0.2
+
+# %% [markdown]
+# With random vectors of 640 channels and no scale, one of 74 keys takes more than 80 % on average. With the scale, the number
+# of channels makes little difference. A trained head may still be sharp if that serves it, as frame 30 was.
+#
+# ## Heads
+#
+# A single softmax can follow a single interest. Frame 30 looked at its predecessor and at the first ONE, but a second need,
+# such as "is somebody speaking at all?", would have to share the same 100 %. So each layer has several heads, here four, each
+# with its own queries, keys and values. They are cut from one linear map: channels 0 to 39 are head 0, channels 40 to 79 head
+# 1, and so on. Afterwards the four contexts are laid side by side again, and a last linear map, `out_proj`, mixes them.
+
+# %%
+q, k, v = (linear(x, **p[f"{name}_proj"]) for name in "qkv")  # (74, 160) each
+contexts = [attention(q[:, c : c + 40], k[:, c : c + 40], v[:, c : c + 40])[0] for c in (0, 40, 80, 120)]
+by_hand = linear(np.concatenate(contexts, axis=1), **p["out_proj"])
+
+assert np.allclose(by_hand, multi_head_attention(x[None], p, heads=4)[0], atol=1e-4)
+assert np.allclose(by_hand, trace["encoder.layers.5.attention.output"][0], atol=1e-4)
+
+# %% [markdown]
+# Four heads of 40 channels cost as much as one head of 160 would: the heads are narrower in proportion.
+
+# %% [markdown]
+# ## The mask
+#
+# Clips in a batch must have one length, so shorter ones are filled up. Nobody should look at the filling. A **mask** says
+# which frames are real. The scores of the others are set to $-\infty$ before the softmax, and $e^{-\infty} = 0$: their share
+# is exactly zero, and the rest sums to 1 without any further step. Only *keys* are masked: a row for a filling frame is still
+# computed, it just does not matter to anyone.
+#
+# We append 20 frames of noise to our 74 and run the attention without a mask and with one.
+
+# %%
+noise = np.random.default_rng(1).normal(size=(20, 160)).astype(np.float32)
+filled = np.concatenate([x, 2 * noise])[None]
+real = np.arange(94) < 74
+
+seen = {}
+
+
+def keep(name, value):
+    return seen.setdefault(name, value)
+
+
+alone = multi_head_attention(x[None], p, heads=4)
+open_to_all = multi_head_attention(filled, p, heads=4, see=within(keep, "open"))
+masked = multi_head_attention(filled, p, heads=4, mask=key_mask(real[None]), see=within(keep, "masked"))
+
+figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2))
+for ax, name, title in [(axes[0], "open", "without a mask"), (axes[1], "masked", "with a mask")]:
+    plots.plot_attention(seen[f"{name}.probabilities"][0, 0], seconds_per_frame=0.04, ax=ax, bar=False)
+    ax.axvline(74 * 0.04, color="white", linewidth=0.8, linestyle="--")
+    ax.set_title(f"{title} (head 0)")
+axes[1].set_ylabel("")
+plt.show()
+
+assert np.array_equal(seen["masked.probabilities"][..., 74:], np.zeros((1, 4, 94, 20)))
+assert np.allclose(masked[:, :74], alone, atol=1e-4)
+assert np.abs(open_to_all[:, :74] - alone).max() > 0.3
+
+# %% [markdown]
+# The dashed line marks where the filling begins. With the mask, the 74 real frames get what they get alone. (For the network
+# as a whole that is not true: the GroupNorm of notebook 03 has looked at the padding long before. That is why `transcribe`
+# runs clips alone.)
+#
+# One case remains: what if *no* key may be looked at, as in a clip that is all filling? The sum of the shares would be 0, and
+# 0 / 0 is NaN. The package gives zeros instead, as the original does.
+
+# %%
+show_source(masked_softmax)
+nobody = masked_softmax(np.ones((2, 3)), np.array([[True, True, False], [False, False, False]]))
+assert nobody.tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
+
+# %% [markdown]
+# ## What stands around it
+#
+# A transformer layer wraps the attention into three more things.
+
+# %%
+show_source(encoder_layer, feed_forward)
+
+# %% [markdown]
+# * **Add.** The attention's output is *added* to the frame (`x + a`), it does not replace it. This is called a residual
+#   connection. A layer only has to say what should change; what it leaves alone goes through untouched.
+# * **Normalise.** LayerNorm (notebook 03) brings each frame's 160 channels back to one scale, so that sums do not grow from
+#   layer to layer.
+# * **Feed forward.** Then each frame, for itself, goes through a linear map to 640 channels, a GELU, and a linear map back to
+#   160. Again it is added, and normalised. Attention moves things between frames; this step works on what has arrived.
+#
+# By hand, from beginning to end:
+
+# %%
+layer = encoder["layers"][5]
+y = layer_norm(x + by_hand, **layer["layer_norm"], eps=1e-5)
+z = layer_norm(y + feed_forward(y, layer["feed_forward"], activation=activation("gelu")), **layer["final_layer_norm"], eps=1e-5)
+assert np.allclose(z, trace["encoder.layers.5.final_layer_norm"][0], atol=1e-4)
+
+# %% [markdown]
+# Now count again: four maps of $160 \times 160$ for queries, keys, values and output, two of $160 \times 640$ to feed
+# forward, and $2 \cdot 160$ for each pair of frames. That is the bill of notebook 04.
+
+# %% [markdown]
+# ## What the heads look at
+#
+# Six layers with four heads: 24 pictures. Each is drawn on its own colour scale.
+
+# %%
+maps = np.stack([trace[f"encoder.layers.{i}.attention.probabilities"][0] for i in range(6)])  # (layer, head, query, key)
+assert maps.shape == (6, 4, 74, 74)
+
+figure, axes = plt.subplots(6, 4, figsize=(6.6, 9.6), sharex=True, sharey=True)
+for i in range(6):
+    for h in range(4):
+        ax = axes[i, h]
+        plots.plot_attention(np.minimum(maps[i, h], np.quantile(maps[i, h], 0.995)), seconds_per_frame=0.04, ax=ax, bar=False)
+        ax.set(xlabel="", ylabel="", title=f"layer {i}, head {h}")
+figure.supxlabel("key: time looked at (s)", fontsize=9)
+figure.supylabel("query: time looking (s)", fontsize=9)
+plt.show()
+
+# %% [markdown]
+# Two kinds of pattern catch the eye.
+#
+# * **Stripes**, mostly in the first layers: all frames look at the same few places, whoever asks.
+# * **Diagonals**, in layers 3 to 5: frames look at where they are themselves, or close by.
+#
+# ### A pattern that holds
+#
+# How much of its attention does a frame that belongs to a word give to frames at most 80 ms away? Someone who looks
+# everywhere alike would give 5 frames of 74 to 94, which is 5 to 7 %. We measure it on all four clips and show, for each
+# head, the *smallest* of the four results.
+
+# %%
+runs = {"three_one_four.wav": (transcript, trace)}
+for name in ["eight_six_seven.flac", "counting.ogg", "two_seven_one.mp3"]:
+    runs[name] = run(name)
+
+
+def attentions(trace):
+    return np.stack([trace[f"encoder.layers.{i}.attention.probabilities"][0] for i in range(6)])
+
+
+def speaking(transcript, frames):
+    """Squeezed frames from the first word's start to the last word's end."""
+    start, end = transcript.words[0].start, transcript.words[-1].end
+    return slice(int(start / 0.04), min(frames, int(end / 0.04) + 1))
+
+
+near = []
+for transcript, trace in runs.values():
+    maps = attentions(trace)
+    n = np.arange(maps.shape[-1])
+    close = np.abs(n[:, None] - n) <= 2
+    near.append((maps * close).sum(axis=-1)[:, :, speaking(transcript, len(n))].mean(axis=-1))
+smallest = np.min(near, axis=0)  # (6, 4)
+
+figure, ax = plt.subplots(figsize=(4.2, 3.4))
+image = ax.imshow(smallest, vmin=0)
+for i in range(6):
+    for h in range(4):
+        ax.text(h, i, f"{smallest[i, h]:.0%}", ha="center", va="center", color="black" if smallest[i, h] > 0.25 else "white")
+ax.set(xlabel="head", ylabel="layer", xticks=range(4), title="share within 80 ms")
+figure.colorbar(image, ax=ax, label="share, smallest of four clips")
+plt.show()
+
+local = [(int(i), int(h)) for i, h in np.argwhere(smallest > 0.3)]
+print("heads that give more than 30 % in every clip:", local)
+assert local == [(3, 3), (4, 2), (5, 1)]
+
+# %% [markdown]
+# Three heads look nearby in all four clips: head 3 of layer 3, head 2 of layer 4 and head 1 of layer 5, the one that we took
+# apart. Which of the neighbours does it prefer? The one just before:
+
+# %%
+for name, (transcript, trace) in runs.items():
+    shares = attentions(trace)[5, 1]
+    asking = np.arange(len(shares))[speaking(transcript, len(shares) - 2)]
+    by_distance = {d: float(shares[asking, asking + d].mean()) for d in (-2, -1, 0, 1, 2)}
+    print(f"{name:22} before {by_distance[-1]:.0%}, itself {by_distance[0]:.0%}, after {by_distance[1]:.0%}")
+    assert max(by_distance, key=by_distance.get) == -1
+
+# %% [markdown]
+# ### A story that does not
+#
+# Look at layer 0, head 3, in the first clip: two bright stripes. Which words do they stand in? We add up the attention that
+# each frame *receives*, averaged over all that ask.
+
+# %%
+
+
+def received(trace, i, h):
+    return attentions(trace)[i, h].mean(axis=0)
+
+
+def word_share(transcript, weights):
+    """What each word's frames receive, one frame before and after it included."""
+    spans = [(word.text, round(word.start / 0.04) - 1, round(word.end / 0.04) + 1) for word in transcript.words]
+    return [(text, float(weights[start:end].sum())) for text, start, end in spans]
+
+
+figure, axes = plt.subplots(2, 1, figsize=(7.2, 3.6))
+for ax, name in zip(axes, ["three_one_four.wav", "counting.ogg"], strict=True):
+    transcript, trace = runs[name]
+    weights = received(trace, 0, 3)
+    ax.bar((np.arange(len(weights)) + 0.5) * 0.04, weights, width=0.036, color=BLUE)
+    for word in transcript.words:
+        ax.axvspan(word.start, word.end, color=ORANGE, alpha=0.25, linewidth=0)
+        ax.annotate(word.text, ((word.start + word.end) / 2, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=6.5)
+    ax.set(ylabel="mean share", xlim=(0, len(weights) * 0.04))
+axes[1].set_xlabel("time of the key (s)")
+plt.show()
+
+here, there = (word_share(runs[name][0], received(runs[name][1], 0, 3)) for name in ["three_one_four.wav", "counting.ogg"])
+print("three_one_four:", {f"{i} {word}": f"{share:.0%}" for i, (word, share) in enumerate(here)})
+print("counting:      ", {f"{i} {word}": f"{share:.0%}" for i, (word, share) in enumerate(there)})
+assert [round(share, 2) for word, share in here if word == "ONE"] == [0.27, 0.47]
+assert max(there, key=lambda item: item[1]) == ("FOUR", max(share for _, share in there))
+assert round(dict(there)["ONE"], 2) == 0.13
+
+# %% [markdown]
+# In the first clip this head has found both ONEs, with 27 % and 47 %, and hardly looks at anything else. "A detector for the
+# word ONE" is what one would like to write underneath. The second clip says otherwise. It holds a ONE, which gets 13 %; half
+# of the attention goes to FOUR. Perhaps the head looks for a vowel, or for a voice that has just reached its loudest; we do
+# not know. **A pattern in one clip is a guess. Look at a second clip before you believe it.**
+
+# %% [markdown]
+# ### Does it matter?
+#
+# Where a head looks says nothing about whether the rest of the network needs what it brings. So take each head out in turn,
+# by setting its context to zero, and see whether the text changes. We need only the part behind the squeeze for that, so we
+# put it together from the package's own pieces. All trials of a clip run as one batch: its first row is the clip as it is,
+# and each layer adds four rows, each without one of that layer's heads.
+
+# %%
+
+
+def transformer_layer(x, i, see=unseen):
+    return encoder_layer(x, encoder["layers"][i], heads=4, eps=1e-5, activation=activation("gelu"), see=see)
+
+
+def read_from(x, frames):
+    """What the frames behind the last layer spell.  (B, N, 160) -> B texts"""
+    last = unsqueezed(x, encoder, model.config, frames=frames, see=unseen)
+    return [model.tokenizer.decode(logits.argmax(axis=1)) for logits in ctc_logits(last, model.weights)]
+
+
+def one_head_missing(name, x):
+    """Of the last four rows, row h goes without head h."""
+    if name == "attention.context":
+        x = x.copy()
+        for h in range(4):
+            x[len(x) - 4 + h, :, 40 * h : 40 * (h + 1)] = 0.0
+    return x
+
+
+changed = {}
+for name, (transcript, trace) in runs.items():
+    x = trace["encoder.layer_norm"]  # what layer 0 is given, (1, N, 160)
+    for i in range(6):
+        x = transformer_layer(np.concatenate([x, np.repeat(x[:1], 4, axis=0)]), i, see=one_head_missing)
+    whole, *trials = read_from(x, trace["logits"].shape[1])
+    assert len(trials) == 24
+    assert whole == transcript.text
+    for trial, text in enumerate(trials):
+        if text != whole:
+            i, h = divmod(trial, 4)
+            changed.setdefault((i, h), []).append(name)
+            print(f"without head {h} of layer {i}: {text}")
+            print(f"{'instead of':>25}: {whole}")
+
+assert sorted(changed) == [(0, 2), (4, 2), (5, 0), (5, 1)]
+assert len(changed[5, 1]) == 3
+assert (0, 3) not in changed
+assert sum(len(names) for names in changed.values()) == 6
+
+# %% [markdown]
+# Of 96 trials (24 heads, 4 clips), 90 change nothing at all. The striking head 3 of layer 0 is not missed in any clip. The
+# head that is missed most, in three clips of four, is the one that looks at the frame before: without it, letters are written
+# twice (`ONENE`, `FIVEVE`) or left out. This would fit a head that keeps track of what its neighbours are about to write. It
+# is a guess again, but one with an experiment behind it.
+#
+# That a single head is not missed does not mean that it is useless: others may do the same work, and heads that matter little
+# for digits in clear speech may matter in noise. And all of them together? We leave out every attention in all six layers:
+
+# %%
+transcript, trace = runs["three_one_four.wav"]
+
+
+def no_attention(name, x):
+    return np.zeros_like(x) if name == "attention.output" else x
+
+
+x = trace["encoder.layer_norm"]
+for i in range(6):
+    x = transformer_layer(x, i, see=no_attention)
+without = read_from(x, 148)[0]
+print(f"with attention     {transcript.text}\nwithout attention  {without}")
+assert without == "THREE ONE TWUR NENE FIVE NINE"
+assert sum(a == b for a, b in zip(without.split(), transcript.text.split(), strict=True)) == 4
+
+# %% [markdown]
+# Four of six words remain right. This small model knows ten short words, and the position convolution lets each frame see
+# 0.62 seconds, so most of what it needs is nearby. Attention does the last part. Models for whole sentences have more use for
+# what is far away, and we cannot see that here.
+#
+# The general warning has been given by others too: attention maps are easy to look at and easy to over-read ("Attention is
+# not Explanation", Jain & Wallace 2019, arXiv 1902.10186; and the reply "Attention is not not Explanation", Wiegreffe &
+# Pinter 2019, arXiv 1908.04626).
+
+# %% [markdown]
+# ## The answer
+#
+# Every frame makes a query, a key and a value. The dot products of its query with all keys, divided by the root of their
+# length and put through a softmax, are shares; the values mixed in these shares are what it collects. Several heads do this
+# side by side, and a mask gives frames that are not real a share of exactly zero. The result is added to the frame,
+# normalised, and worked on frame by frame by the feed-forward part. Where a head looks can be drawn; what that is good for
+# has to be tested.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. One head.** From queries, keys and values, (N, d) each, to the context, (N, d). Write the softmax yourself. The check
+# also tries scores near 1000, whose exponential is too large for a float: subtract something first that does not change the
+# result.
+
+# %%
+
+
+def my_attention(q, k, v):
+    raise NotImplementedError
+
+
+attempt(check_attention, my_attention)
+
+# %% [markdown]
+# **2. The mask.** Softmax over scores (N, N) with a mask over the keys, (N,), True where they may be looked at. Hidden keys
+# get exactly 0, the others of a row sum to 1, and where no key may be looked at, all are 0.
+
+# %%
+
+
+def my_masked_softmax(scores, mask):
+    raise NotImplementedError
+
+
+attempt(check_masked_softmax, my_masked_softmax)
+
+# %% [markdown]
+# **3. Heads.** Cut the channels into contiguous blocks: (N, H) → (heads, N, H / heads).
+
+# %%
+
+
+def my_split_heads(x, heads):
+    raise NotImplementedError
+
+
+attempt(check_split_heads, my_split_heads)
+
+# %% [markdown]
+# ## Solutions
+
+# %%
+
+
+def solved_attention(q, k, v):
+    scores = q @ k.T / np.sqrt(q.shape[1])
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))  # the largest becomes exp(0) = 1
+    return weights / weights.sum(axis=1, keepdims=True) @ v
+
+
+def solved_masked_softmax(scores, mask):
+    if not mask.any():
+        return np.zeros_like(scores)
+    hidden = np.where(mask, scores, -np.inf)
+    weights = np.exp(hidden - hidden.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def solved_split_heads(x, heads):
+    frames, channels = x.shape
+    return x.reshape(frames, heads, channels // heads).swapaxes(0, 1)
+
+
+check_attention(solved_attention)
+check_masked_softmax(solved_masked_softmax)
+check_split_heads(solved_split_heads)
