@@ -137,7 +137,7 @@ def as_array(tensor: Any) -> Any:
 
 
 def loaded(module: Any, p: dict[str, Any]) -> Any:
-    """The torch module with the nested tensors ``p`` for weights, in their dtype, ready to evaluate.  No key may be missing or left over."""
+    """The torch module with the nested tensors ``p`` for weights, in their dtype, ready to evaluate.  No key may be missing or too many."""
     flat = dict(_flat(p, ""))
     dtype = next(iter(flat.values())).dtype
     module.to(dtype).load_state_dict(flat, strict=True)
