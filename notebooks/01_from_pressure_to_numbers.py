@@ -342,11 +342,11 @@ assert [round(min(published) / parameters), round(max(published) / parameters)] 
 # %%
 hiss = np.random.default_rng(0).standard_normal(len(samples)).astype(np.float32)
 noisy = {}
-for share in (0.03, 0.3, 1.0, 2.0):
+for share in (0.3, 1.0, 2.0):
     noisy[share] = model.transcribe(samples + share * samples.std() * hiss).text
     print(f"hiss of {share:.0%} of the speech: {noisy[share]}")
 
-assert noisy[0.03] == noisy[0.3] == "THREE ONE FOUR ONE FIVE NINE"
+assert noisy[0.3] == "THREE ONE FOUR ONE FIVE NINE"
 assert noisy[2.0] != noisy[0.3]
 
 # %% [markdown]
@@ -468,14 +468,14 @@ def words_right(text):
 
 
 right = {}
-for decibels in (5, 0, -5, -10):
+for decibels in (5, 0, -10):
     noises = [np.random.default_rng(seed).standard_normal(len(samples)) for seed in (1, 2)]
     texts = [model.transcribe(mix(samples, noise, decibels)).text for noise in noises]
     right[decibels] = [words_right(text) for text in texts]
     print(f"{decibels:3} dB: {right[decibels]} of 6 words right;  {texts[0]}")
 
 assert right[5] == [6, 6]
-assert all(3 <= count < 6 for count in right[0] + right[-5])
+assert all(3 <= count < 6 for count in right[0])
 assert right[-10] == [0, 0]
 
 # %% [markdown]

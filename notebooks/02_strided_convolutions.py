@@ -28,9 +28,9 @@ rate = 16_000
 # %% [markdown]
 # ## A small pattern, slid along the signal
 #
-# A letter lasts some 50 to 100 ms, a thousand samples and more. Nobody can read it off a single sample. So the first part of the
-# network makes fewer numbers that each say more: 50 frames a second instead of 16,000 samples, and in each frame 128 numbers
-# instead of one. Its tool is convolution.
+# A single sound of speech lasts some 50 to 100 ms, a thousand samples and more. Nobody can read it off a single sample. So the
+# first part of the network makes fewer numbers that each say more: 50 frames a second instead of 16,000 samples, and in each
+# frame 128 numbers instead of one. Its tool is convolution.
 #
 # Take a short list of weights, the **kernel**. Lay it on the signal, multiply each weight with the number under it, add up: one
 # number. Move the kernel one step, and again. What comes out depends on the weights. Here are two kernels on a signal that jumps
@@ -279,7 +279,8 @@ assert np.abs(in_one - in_thirteen).max() < 1e-5 * np.abs(in_thirteen).max()
 # field stays 400 samples.
 #
 # The normalisation is different: it looks at the whole clip. In the complete model we change one sample by 1 (the loudest one is
-# 6.2) and look at the frames behind the stack. To look inside, we pass an observer, `see`, that is shown every stage by name.
+# 6.2) and look at the frames behind the stack. To look inside, we pass an observer: a function `see` that is shown every stage by
+# name, and hands its value back.
 
 
 # %%
@@ -312,8 +313,8 @@ assert difference[[49, 50]].min() > 10 * np.delete(difference, [49, 50]).max()
 # The two frames whose fields contain the sample, 49 and 50, change by far the most, but all the others change a little, the
 # silent ones at the end included. That is the normalisation over the whole clip, and notebook 03 is about it.
 #
-# Further on, the transformer will let every frame look at every other. So the letter that is written at a frame can depend on the
-# whole clip. What the receptive field limits is what a frame knows *before* it asks the others.
+# Further on, a part called the transformer lets every frame look at every other (notebook 06). So the letter that is written at a
+# frame can depend on the whole clip. What the receptive field limits is what a frame knows *before* it asks the others.
 
 # %% [markdown]
 # ## What has the first layer learned to ask?
@@ -340,8 +341,8 @@ assert first.shape == (32, 10)
 #
 # Every list of numbers can be written as a sum of steady tones. How strong each tone is in the sum is the list's **spectrum**,
 # and `np.fft.rfft` computes it. The spectrum of a *sound* says which frequencies it is made of. The spectrum of a *kernel* says
-# which frequencies it answers to: its answer to a steady tone is a tone of that frequency, as many times as strong as the
-# kernel's spectrum says there. Let us check that for one tone.
+# which frequencies it answers to: its answer to a steady tone is a tone of the same frequency, with its height multiplied by the
+# kernel's spectrum there. Let us check that for one tone.
 
 # %%
 frequencies = np.fft.rfftfreq(512, 1 / rate)
@@ -395,10 +396,10 @@ print(f"learned: {narrowness(first):.2f}; random: {np.mean(random_sets):.2f}, gi
 assert np.abs(narrowness(first) - np.mean(random_sets)) < 2 * np.std(random_sets)
 
 # %% [markdown]
-# Random kernels are as narrow as the learned ones. The picture above would look much the same before training: any 32 short
-# kernels answer to something different each. The large published models, trained for much longer, may do more with theirs; this
-# one seems to have left its first layer much as it found it, and to have learned how to use it.
-#
+# Random kernels are as narrow as the learned ones, and any 32 of them answer to something different each: their picture looks
+# much like the one above. So that picture shows what ten taps can do, not what training has done. What training did change in
+# this layer, this measure does not see; and for the large published models, trained for much longer, the question would have to
+# be asked again.
 #
 # Random or not: do their answers tell the *th* of notebook 01 from the *ee*? Above, the two sounds' spectra. Below, how strongly
 # each kernel answers to them, drawn at the frequency of its peak.

@@ -52,13 +52,15 @@ for name in ["feature_projection", "encoder.pool", "encoder.layers.5.final_layer
 frames = trace["feature_projection"]
 pooled = trace["encoder.pool"]
 restored = trace["encoder.last_hidden_state"]
+assert trace["layer_norm"].shape == (1, 148, 128)  # before that linear map
 assert frames.shape == restored.shape == (1, 148, 160)
 assert pooled.shape == trace["encoder.layers.5.final_layer_norm"].shape == (1, 74, 160)
 
 # %% [markdown]
 # The shapes are (clips, frames, channels). The convolutions of notebook 02 make 148 frames of our 2.975 seconds, one every 20
-# milliseconds, each with 160 channels. Then something turns 148 frames into 74. The transformer's six layers all work on
-# those 74. Behind the last layer something makes 148 of them again, and it is from those that the tokens are read.
+# milliseconds, and a linear map takes each from 128 channels to 160. Then something turns 148 frames into 74. The
+# transformer's six layers all work on those 74. Behind the last layer something makes 148 of them again, and it is from those
+# that the tokens are read.
 #
 # The first step is called the **squeeze**. It gave the model its name: *Squeezed and Efficient Wav2vec* (Wu et al. 2021,
 # arXiv 2109.06870). A squeezed frame stands for 40 milliseconds, the *squeeze factor* is 2.
@@ -84,14 +86,14 @@ plt.show()
 # %% [markdown]
 # ## What a transformer layer costs
 #
-# Why go to such lengths? Because of the bill. We count **multiply-adds**: one multiplication together with the addition that
-# follows it, the unit of work of every matrix product. A linear map from $m$ to $n$ channels costs $m \cdot n$ of them for
-# each frame.
+# Why go to such lengths? Because of the bill. We count **multiply-adds**, as notebook 02 did: one multiplication together
+# with the addition that follows it, the unit of work of every matrix product. A linear map from $m$ to $n$ channels costs
+# $mn$ of them for each frame.
 #
 # One transformer layer with $N$ frames of $H$ channels does two kinds of work (you will meet each piece in notebook 06):
 #
-# * **Each frame by itself.** Four linear maps from $H$ to $H$ channels, then a map out to $I$ channels and one back: $4H^2 +
-#   2HI$ multiply-adds a frame.
+# * **Each frame by itself.** Four linear maps from $H$ to $H$ channels, then a map out to $I$ channels and one back:
+#   $4H^2+2HI$ multiply-adds a frame.
 # * **Each frame with each frame.** Every frame is compared with every other, and then collects something from every other.
 #   Both cost $H$ multiply-adds a pair: $2H$ for each of the $N^2$ pairs.
 #
@@ -133,7 +135,7 @@ assert (960 / 25, 960 / 50) == (38.4, 19.2)
 # %% [markdown]
 # The dotted lines are the work that frames do alone, the gap above them is the work in pairs. Halving $N$ halves the first
 # and quarters the second. So whatever the clip's length, **half the frames means less than half the work** in every layer:
-# half as much for very short clips, a quarter for very long ones.
+# close to half for short clips, close to a quarter for very long ones.
 #
 # The pairs also need memory: each head (notebook 06) keeps several numbers for each pair for a moment. For a minute of sound
 # through the digits model that is 549 MiB at 50 frames a second, and 137 at 25.
@@ -187,14 +189,15 @@ assert round(kept(neighbours), 2) == 0.93
 assert round(kept(shuffled), 2) == 0.62
 
 # %% [markdown]
-# Averaging neighbours keeps 93 % of the energy, averaging strangers 62 %. The squeeze is cheap *because* of the order it
-# works in. This is no proof that the missing 7 % did not matter. Only models trained both ways can show that. The paper
-# compares such models; we have one.
+# Averaging neighbours keeps 93 % of it, averaging strangers 62 %. So little is lost because neighbours are alike. That is no
+# proof that the missing 7 % did not matter. Only models trained both ways can show that. The paper compares such models; we
+# have one.
 
 # %% [markdown]
 # ## Down: a mean
 #
-# Here is the squeeze as the package has it. Three lines: how many full groups there are, and the mean of each.
+# Here is the squeeze as the package has it. It counts the full groups, refuses a clip that has none, and takes the mean of
+# each.
 
 # %%
 show_source(sewnp.layers.squeeze)
@@ -278,8 +281,8 @@ assert second == "HE NE OR OE IE IE"
 
 # %% [markdown]
 # The two halves share the work like two hands at a piano: block 0 spells `FU` and block 1 spells `OR`, and interleaved they
-# spell `FOUR`. The transformer has put the letters of 40 milliseconds into one vector, and the upsampling takes them apart in
-# the right order. Exchange the blocks, and the letters trade places in pairs:
+# spell `FOUR`. The transformer has put two letters into one vector, and the upsampling takes them apart in the right order.
+# Exchange the blocks, and the letters trade places in pairs:
 
 # %%
 
@@ -347,8 +350,8 @@ assert bias.argmax() == config.pad_token_id  # the blank
 # The last frame's scores equal the head's bias to the last bit, also after we have rotated the clip by 999 samples. In the
 # digits model the bias prefers the blank, so the tail writes nothing and no harm is done: 20 milliseconds at the end of a
 # recording rarely hold a letter. But nothing in the architecture forces a model's bias to prefer the blank. Whoever averages
-# over all frames, as a classifier of whole clips does, averages the empty tail in. The original implementation behaves in
-# just this way, so the package does too.
+# over all frames, as a classifier of whole clips does, averages the empty tail in. The original implementation (transformers
+# 5.23) behaves in just this way, so the package does too.
 
 # %% [markdown]
 # ## The bill, before and after
@@ -471,7 +474,7 @@ assert 2.7 < base / squeezed_small < 2.9
 # 512 channels, even at 3,200 frames a second, where SEW begins with 64 and widens as the rate falls. That brings 24.5
 # thousand million multiply-adds down to 3.3.
 #
-# What we can see: the arithmetic, and that it fits a speedup of about two. What we cannot see:
+# What we can see is the arithmetic, which leaves room for a speedup of two. What we cannot see:
 #
 # * **The 1.9.** It was measured, on the authors' machines, between trained models whose word error rates were compared as
 #   well. Ratios of multiply-adds that happen to lie near it are no confirmation.

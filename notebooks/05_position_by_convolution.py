@@ -268,8 +268,8 @@ assert sewnp.preset("sew-d-mid-k127").num_conv_pos_embeddings == 127
 # room for $(148 + 30 - 31) // 2 + 1 = 74$ places, as many as there are squeezed frames. Squeezed frame $n$ looks at frames
 # $2n - 15$ to $2n + 15$.
 #
-# It does not always come out so well. The picture shows all the places that the kernel finds, for a short and a long clip and
-# for a kernel of 5 and of 4 taps.
+# It does not always come out so well. The picture shows all the places that a kernel of 5 and one of 4 taps finds in clips of
+# 8 and 9 frames.
 
 # %%
 
@@ -307,6 +307,8 @@ plt.show()
 #   which is dropped. What is left looks one frame further back than ahead. The class default of the original, 128, is even.
 # * **K odd** (upper row): right for an even number of frames. For an odd number there is one place over, the one that looks
 #   at the odd tail of notebook 04. It is cut off where position and mean are added.
+#
+# Here is the whole step. A GELU comes last.
 
 # %%
 show_source(convolutional_position_embedding)
@@ -392,7 +394,7 @@ assert read["mean of the pair left out"] == "THRHE ONE FOURUR ON FIFIVE NINI"
 #
 # Do not read too much into such operations. The model was trained with both parts and never saw either alone; that it falls
 # silent without its surroundings shows that it *relies* on them, not that nothing could be read without. But one thing is
-# safe to say: in this model "position embedding" is a modest name for half a second of context.
+# safe to say: in this model "position embedding" is a modest name for more than half a second of context.
 
 # %% [markdown]
 # ## The answer

@@ -61,9 +61,10 @@ assert transcript.text == "THREE ONE FOUR ONE FIVE NINE"
 # ## A question, labels, and something to give
 #
 # So far a frame has seen only its surroundings: 25 milliseconds through the convolutions, 0.62 seconds through the position
-# convolution. Anything further away it has to fetch itself. **Attention** is a way to fetch that needs no fixed place. Think
-# of a dictionary in Python: a *query* is compared with *keys*, and where it matches you get a *value*. Attention is the soft
-# version. The query matches every key to some degree, and you get a mixture of all values, each in proportion to its match.
+# convolution. (And, through the norm of notebook 03, a little of everything.) Whatever else it needs from further away, it
+# has to fetch itself. **Attention** is a way to fetch that needs no fixed place. Think of a dictionary in Python: a *query*
+# is compared with *keys*, and where it matches you get a *value*. Attention is the soft version. The query matches every key
+# to some degree, and you get a mixture of all values, each in proportion to its match.
 #
 # All three come from the frames themselves, by three linear maps that the model has learned. Every frame makes
 #
@@ -72,7 +73,7 @@ assert transcript.text == "THREE ONE FOUR ONE FIVE NINE"
 # * a **value**, what it hands over when it is found.
 #
 # We do it for the last of the six layers, layer 5, on the 74 squeezed frames of our clip. The layer does all of this four
-# times side by side, in four **heads**, each with 40 of the 160 channels. We pick head 1.
+# times side by side, in four **heads**, each with 40 of the 160 channels. We pick head 1, whose picture will be easy to read.
 
 # %%
 x = trace["encoder.layers.4.final_layer_norm"][0]  # (74, 160), what layer 5 is given
@@ -91,8 +92,8 @@ assert np.allclose(q, recorded["q"][0, 1], atol=1e-4)  # the model's own, head 1
 # ## One frame looks around
 #
 # Take frame 30. It stands at 1.2 seconds, in the second ONE. How well does its query match a key? By their **dot product**:
-# multiply number by number, add up. It is large when both point in the same direction. The 74 dot products, divided by
-# $\sqrt{40}$ (soon you will see why), are the **scores**.
+# multiply number by number, add up. It is large when both are long and point in the same direction. The 74 dot products,
+# divided by $\sqrt{40}$ (soon you will see why), are the **scores**.
 #
 # To mix values we need shares that are positive and sum to 1. You know the function that makes them from notebook 01, where
 # it made probabilities of logits: the softmax, exponentials divided by their sum.
@@ -280,7 +281,7 @@ assert np.abs(open_to_all[:, :74] - alone).max() > 0.3
 # runs clips alone.)
 #
 # One case remains: what if *no* key may be looked at, as in a clip that is all filling? The sum of the shares would be 0, and
-# 0 / 0 is NaN. The package gives zeros instead, as the original does.
+# 0 / 0 is NaN. The package gives zeros instead, as the original does in its default setting.
 
 # %%
 show_source(masked_softmax)
@@ -297,7 +298,7 @@ show_source(encoder_layer, feed_forward)
 
 # %% [markdown]
 # * **Add.** The attention's output is *added* to the frame (`x + a`), it does not replace it. This is called a residual
-#   connection. A layer only has to say what should change; what it leaves alone goes through untouched.
+#   connection. A layer only has to say what should change; the rest stays.
 # * **Normalise.** LayerNorm (notebook 03) brings each frame's 160 channels back to one scale, so that sums do not grow from
 #   layer to layer.
 # * **Feed forward.** Then each frame, for itself, goes through a linear map to 640 channels, a GELU, and a linear map back to
@@ -431,13 +432,14 @@ print("three_one_four:", {f"{i} {word}": f"{share:.0%}" for i, (word, share) in 
 print("counting:      ", {f"{i} {word}": f"{share:.0%}" for i, (word, share) in enumerate(there)})
 assert [round(share, 2) for word, share in here if word == "ONE"] == [0.27, 0.47]
 assert max(there, key=lambda item: item[1]) == ("FOUR", max(share for _, share in there))
+assert max(share for word, share in here if word != "ONE") < 0.045
 assert round(dict(there)["ONE"], 2) == 0.13
 
 # %% [markdown]
-# In the first clip this head has found both ONEs, with 27 % and 47 %, and hardly looks at anything else. "A detector for the
-# word ONE" is what one would like to write underneath. The second clip says otherwise. It holds a ONE, which gets 13 %; half
-# of the attention goes to FOUR. Perhaps the head looks for a vowel, or for a voice that has just reached its loudest; we do
-# not know. **A pattern in one clip is a guess. Look at a second clip before you believe it.**
+# In the first clip this head has found both ONEs, with 27 % and 47 %, and no other word gets more than 4 %. "A detector for
+# the word ONE" is what one would like to write underneath. The second clip says otherwise. It holds a ONE, which gets 13 %;
+# half of the attention goes to FOUR. Perhaps the head looks for a vowel, or for a voice that has just reached its loudest; we
+# do not know. **A pattern in one clip is a guess. Look at a second clip before you believe it.**
 
 # %% [markdown]
 # ### Does it matter?

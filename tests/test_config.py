@@ -6,9 +6,9 @@ import time
 
 import pytest
 import transformers
-from originals import CONFIGS
 
 import sewnp
+from originals import CONFIGS
 from sewnp.config import SEWConfig, SEWDConfig, config_from_dict
 from sewnp.errors import ConfigError, SewError
 from sewnp.model import _PRETRAINED, EMBEDDED

@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from originals import CLASSES, CONFIGS, TINY, TINY_D
 
 import sewnp
+from originals import CLASSES, CONFIGS, TINY, TINY_D
 from sewnp.config import SEWConfig, SEWDConfig, config_from_dict
 from sewnp.errors import ConfigError
 from sewnp.initialization import initial_weights

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judging import assert_close64, leaves, recorder
-from originals import CLASSES, clips, mask_of, original, twin
 
 import sewnp
+from judging import assert_close64, leaves, recorder
+from originals import CLASSES, clips, mask_of, original, twin
 from sewnp import model as model_module
 from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.errors import InputError, SewError

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from judging import assert_close64
 
 import sewnp
+from judging import assert_close64
 from sewnp.errors import AudioError, CheckpointError, InputError, TokenizerError
 
 # what transformers 5.23.0 (torch 2.13.0, float32) says of each clip, right or wrong

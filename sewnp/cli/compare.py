@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sewnp.checkpoints.files import whole_file
 from sewnp.cli.clips import add_model
+from sewnp.config import Config, config_from_dict
 from sewnp.errors import SewError, TraceError
 from sewnp.model import load
 from sewnp.numerics import (
@@ -106,7 +107,7 @@ def _compare(options: argparse.Namespace) -> Comparison:
     problems = metadata_problems(ours.metadata, theirs.metadata)
     if problems:
         return Comparison((), problems)
-    found = renamed(theirs, read_map(options.map)) if options.map else theirs
+    found = renamed(theirs, read_map(options.map, _config(ours))) if options.map else theirs
     if options.model:
         return _with_model(options, ours, found)
     try:
@@ -139,6 +140,14 @@ def _with_model(options: argparse.Namespace, ours: StageFile, theirs: Mapping[st
     replayed = replay(model, theirs, inputs)
     local = local_budgets(model, inputs, [honest], options.precision)
     return name_causes(judge_replay(result, replayed.local, theirs, local), model, replayed, theirs, local)
+
+
+def _config(ours: StageFile) -> Config | None:
+    """The configuration that a trace tells."""
+    try:
+        return config_from_dict(json.loads(ours.metadata["config"]))
+    except (KeyError, ValueError):
+        return None
 
 
 def _plot(result: Comparison, path: Path) -> None:

@@ -102,7 +102,9 @@ def sqrtsoftplus(x: Array) -> Array:
 def selu(x: Array) -> Array:
     """The scaled exponential linear unit.  transformers documents the name but does not know it; we do."""
     alpha, scale = 1.6732632423543772, 1.0507009873554805
-    return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+    with np.errstate(invalid="ignore"):  # old NumPy (1.23) warns where expm1 answers NaN with NaN
+        below = np.expm1(np.minimum(x, 0.0))
+    return scale * np.where(x > 0, x, alpha * below)
 
 
 def _softplus(x: Array) -> Array:

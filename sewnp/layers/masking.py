@@ -46,6 +46,7 @@ def frame_mask(lengths: Array, frames: int, *, masking: Masking = "any") -> Arra
 
     A length of 0 or less gives a row of False under "any".  Under "floor" it counts from the end: 0 is the whole row, -1 all but the last.
     """
+    _check_masking(masking)
     if masking == "floor":
         lengths = np.where(lengths <= 0, frames + lengths, lengths)
     return np.asarray(np.arange(frames) < lengths[:, None])
@@ -53,6 +54,7 @@ def frame_mask(lengths: Array, frames: int, *, masking: Masking = "any") -> Arra
 
 def squeeze_mask(mask: Array, factor: int, *, masking: Masking = "any") -> Array:
     """True for the real squeezed frames.  (B, T) bool -> (B, T // factor) bool: any frame of the group ("any"), or the whole group ("floor")."""
+    _check_masking(masking)
     batch, frames = mask.shape
     squeezed = frames // factor
     if masking == "any":
@@ -68,3 +70,8 @@ def key_mask(mask: Array) -> Array:
 def query_key_mask(mask: Array) -> Array:
     """The same, with padded queries looking nowhere ("floor" rules of SEW-D).  (B, N) -> (B, 1, N, N)"""
     return mask[:, None, None, :] & mask[:, None, :, None]
+
+
+def _check_masking(masking: str) -> None:
+    if masking not in MASKINGS:
+        raise InputError(f"masking: expected one of {MASKINGS}, found {masking!r}")

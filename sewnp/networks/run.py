@@ -34,8 +34,8 @@ class Trunk(Protocol):
 def textbook_trunk(config: Config, p: Weights, *, masking: Masking) -> Trunk:
     """The base model in plain layers; p holds the base model's weights, without the family's prefix."""
     if isinstance(config, SEWConfig):
-        return partial(sew_network.sew, p=p, config=config, masking=masking)
-    return partial(sew_d_network.sew_d, p=p, config=config, masking=masking)
+        return partial(sew_network.sew_model, p=p, config=config, masking=masking)
+    return partial(sew_d_network.sew_d_model, p=p, config=config, masking=masking)
 
 
 def run(

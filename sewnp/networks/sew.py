@@ -49,7 +49,7 @@ def encoder(x: Array, p: Weights, config: SEWConfig, *, frame_mask: Array | None
     return unsqueezed(hidden, p, config, frames=x.shape[1], see=see)
 
 
-def sew(
+def sew_model(
     waveform: Array,
     p: Weights,
     config: SEWConfig,

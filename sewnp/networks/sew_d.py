@@ -76,7 +76,7 @@ def encoder(x: Array, p: Weights, config: SEWDConfig, *, frame_mask: Array | Non
     return unsqueezed(hidden, p, config, frames=x.shape[1], see=see)
 
 
-def sew_d(
+def sew_d_model(
     waveform: Array,
     p: Weights,
     config: SEWDConfig,
@@ -86,7 +86,7 @@ def sew_d(
     masking: Masking = "any",
     see: See = unseen,
 ) -> Array:
-    """The base model of SEW-D.  waveform (B, n), normalised -> (B, T, H).  Arguments and errors as ``sew``."""
+    """The base model of SEW-D.  waveform (B, n), normalised -> (B, T, H).  Arguments and errors as ``sew_model``."""
     x = frames(waveform, p, config, eps=config.feature_layer_norm_eps, time_mask=time_mask, see=see)
     return encoder(x, p["encoder"], config, frame_mask=frame_mask, masking=masking, see=within(see, "encoder"))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from sewnp.errors import InputError
 from sewnp.model import Model
-from sewnp.numerics.measure import measure
+from sewnp.numerics.measure import largest_error
 from sewnp.numerics.precision import EPS, PRECISIONS, ROUNDING, Precision, in_precision, rounding
 from sewnp.numerics.replay import replay
 from sewnp.numerics.stages import kind_of
@@ -41,7 +41,7 @@ def budgets(truth: Mapping[str, Array], runs: Iterable[Mapping[str, Array]], pre
     for run in runs:
         for name in truth.keys() & run.keys():
             if run[name].shape == truth[name].shape:
-                worst[name] = max(worst[name], measure(truth[name], run[name]).max_error)
+                worst[name] = max(worst[name], largest_error(truth[name], run[name]))
     return {name: _budget(name, error, precision) for name, error in worst.items()}
 
 
@@ -52,7 +52,7 @@ def local_budgets(
     worst: dict[str, float] = {}
     for run in runs:
         for name, local in replay(model, run, inputs).local.items():
-            worst[name] = max(worst.get(name, 0.0), measure(local, run[name]).max_error if local.shape == run[name].shape else 0.0)
+            worst[name] = max(worst.get(name, 0.0), largest_error(local, run[name]) if local.shape == run[name].shape else 0.0)
     return {name: _budget(name, error, precision) for name, error in worst.items()}
 
 

@@ -89,9 +89,11 @@ def compare(
     """Compare stage by stage, in the order of ``truth``, one pair in memory at a time.
 
     truth: our stages.  theirs: their stages under our names.  budgets: fraction of the scale for each stage (see ``budgets``).  names: stages to
-    compare, all of ours by default; those that they lack count as missing, and names of theirs that we do not know as unknown.
+    compare, all of ours by default, or ``theirs`` for those that they have; what they lack counts as missing.  Names of theirs that we do not
+    know are unknown, whatever was asked for.
     """
-    wanted = list(truth) if names is None else list(names)
+    chosen = None if names is None else frozenset(names)
+    wanted = [name for name in truth if chosen is None or name in chosen]
     rows = [_row(name, truth[name], theirs.get(name), budgets.get(name, 0.0)) for name in wanted]
     strangers = [name for name in theirs if name not in truth]
     rows += [Row(name, "unknown", detail="no stage of this run has this name") for name in strangers]

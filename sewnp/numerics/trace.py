@@ -122,6 +122,7 @@ def metadata(model: Model, inputs: Inputs) -> dict[str, str]:
         "stage_list": str(STAGE_LIST_VERSION),
         "model": model.name,
         "fingerprint": fingerprint(model),
+        "config": json.dumps(model.config.to_dict()),
         "dtype": str(model.dtype),
         "masking": model.masking,
         "inputs": inputs.digest(),

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from judging import assert_close64, assert_float32_honest
-from originals import CLASSES, clips, mask_of, original, run_original, twin
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_tensors
 
 import sewnp
+from judging import assert_close64, assert_float32_honest
+from originals import CLASSES, clips, mask_of, original, run_original, twin
 from sewnp.checkpoints import folder as folder_module
 from sewnp.checkpoints import read_checkpoint
 from sewnp.errors import CheckpointError, ConfigError, SewError

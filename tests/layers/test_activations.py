@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import assert_close64, assert_equals_torch, assert_good_manners, few
 
+from judging import assert_close64, assert_equals_torch, assert_good_manners, few
 from sewnp.errors import ConfigError, SewError
 from sewnp.layers import ACTIVATIONS, activation
 

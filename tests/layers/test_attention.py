@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import affine, assert_close64, assert_equals_torch, assert_good_manners, few, loaded
 
+from judging import affine, assert_close64, assert_equals_torch, assert_good_manners, few, loaded
 from sewnp.errors import InputError
 from sewnp.layers import key_mask, merge_heads, multi_head_attention, query_key_mask, split_heads
 

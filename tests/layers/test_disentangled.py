@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import EPS32, affine, assert_close64, assert_equals_torch, assert_good_manners, few, loaded
 
+from judging import EPS32, affine, assert_close64, assert_equals_torch, assert_good_manners, few, loaded
 from sewnp.errors import InputError
 from sewnp.layers import (
     content_to_position,
@@ -177,7 +177,7 @@ def test_equals_the_module_of_transformers_for_any_relative_positions(seed, batc
 
 
 @pytest.mark.parametrize("pos_att_type", [(), ("c2p",), ("p2c",), ("p2c", "c2p")])
-def test_without_positions_their_terms_still_enter_the_scale(pos_att_type):
+def test_without_positions_their_terms_still_enter_the_scale_as_in_transformers(pos_att_type):
     """A quirk of the original: relative_attention=False removes the terms and leaves the square root of 3."""
     import torch
 

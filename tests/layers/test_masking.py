@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import few
 
+from judging import few
 from sewnp.errors import InputError
 from sewnp.layers import frame_count, frame_lengths, frame_mask, key_mask, query_key_mask, squeeze_mask
 
@@ -209,3 +209,10 @@ def test_masks_are_not_changed():
     key_mask(mask)
     query_key_mask(mask)
     assert (mask.tobytes(), lengths.tobytes()) == before
+
+
+def test_an_unknown_set_of_rules_is_refused():
+    with pytest.raises(InputError, match=r"masking: expected one of \('any', 'floor'\), found 'ceil'"):
+        frame_mask(np.array([1]), 2, masking="ceil")
+    with pytest.raises(InputError, match="found 'ceil'"):
+        squeeze_mask(np.ones((1, 4), dtype=bool), 2, masking="ceil")

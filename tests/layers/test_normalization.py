@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import EPS32, assert_close64, assert_equals_torch, assert_good_manners, few, scale_error
 
+from judging import EPS32, assert_close64, assert_equals_torch, assert_good_manners, few, scale_error
 from sewnp.errors import InputError
 from sewnp.layers import group_norm, layer_norm
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from judging import affine, recorder
 
+from judging import affine, recorder
 from sewnp.layers import (
     activation,
     convolutional_position_embedding,

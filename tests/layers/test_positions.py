@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import assert_close64, assert_equals_torch, assert_good_manners, few, loaded
 
+from judging import assert_close64, assert_equals_torch, assert_good_manners, few, loaded
 from sewnp.errors import InputError
 from sewnp.layers import activation, convolutional_position_embedding
 

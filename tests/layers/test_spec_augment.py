@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judging import assert_good_manners, few
 
+from judging import assert_good_manners, few
 from sewnp.errors import InputError
 from sewnp.layers import draw_spans, mask_frames
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judging import assert_close64, recorder, scale_error
 from safetensors import safe_open
 
+from judging import assert_close64, recorder, scale_error
 from sewnp.checkpoints import nest
 from sewnp.config import config_from_dict
 from sewnp.model import Model

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from judging import assert_close64, assert_float32_honest, scale_error
 from originals import TINY, TINY_D, original, run_original, samples_for, twin
-
 from sewnp.layers import ACTIVATIONS
 
 COMMON: dict[str, list[Any]] = {

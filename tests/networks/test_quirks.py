@@ -6,9 +6,9 @@ Each test shows the quirk in our numbers and, where it can be seen from outside,
 import numpy as np
 import pytest
 import torch
+
 from judging import assert_close64, recorder, scale_error
 from originals import clips, mask_of, original, run_original, samples_for, twin
-
 from sewnp.errors import InputError
 from sewnp.layers import log_buckets, weight_norm
 
