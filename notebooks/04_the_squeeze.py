@@ -46,7 +46,12 @@ def record(name, x):
 
 
 output = model(model.features(waveform).input_values, see=record)
-for name in ["feature_projection", "encoder.pool", "encoder.layers.5.final_layer_norm", "encoder.last_hidden_state"]:
+for name in [
+    "feature_projection",
+    "encoder.pool",
+    "encoder.layers.5.final_layer_norm",
+    "encoder.last_hidden_state",
+]:
     print(f"{name:35} {trace[name].shape}")
 
 frames = trace["feature_projection"]
@@ -122,8 +127,20 @@ fig, ax = plt.subplots(figsize=(7.0, 3.0))
 for rate, color, label in [(50, ORANGE, "50 frames/s"), (25, BLUE, "25 frames/s (squeezed)")]:
     n = rate * seconds
     ax.plot(seconds, (n * alone + n**2 * pair) / 1e6, color=color, label=label)
-    ax.plot(seconds, n * alone / 1e6, color=color, linestyle=":", linewidth=1.0, label=f"{label}: frames alone")
-ax.set(xlabel="length of the clip (s)", ylabel="multiply-adds of one\nlayer (million)", xlim=(0, 60), ylim=(0, None))
+    ax.plot(
+        seconds,
+        n * alone / 1e6,
+        color=color,
+        linestyle=":",
+        linewidth=1.0,
+        label=f"{label}: frames alone",
+    )
+ax.set(
+    xlabel="length of the clip (s)",
+    ylabel="multiply-adds of one\nlayer (million)",
+    xlim=(0, 60),
+    ylim=(0, None),
+)
 ax.legend()
 plt.show()
 
@@ -225,7 +242,8 @@ assert np.array_equal(sewnp.layers.squeeze(frames, 2), pooled)  # the model does
 probabilities = softmax(output.logits[0])
 tokens = [model.tokenizer.token_of(i) for i in range(32)]
 
-ax = plots.plot_posteriors(probabilities[:36], tokens, seconds_per_frame=0.02, top=7, ax=plt.subplots(figsize=(7.2, 2.6))[1])
+fig, ax = plt.subplots(figsize=(7.2, 2.6))
+plots.plot_posteriors(probabilities[:36], tokens, seconds_per_frame=0.02, top=7, ax=ax)
 ax.set_xlim(0.26, 0.72)
 for border in np.arange(0.24, 0.76, 0.04):
     ax.axvline(border, color="#CCCCCC", linewidth=0.8, zorder=0)
@@ -306,7 +324,16 @@ assert all(word in swapped for word in ["OFRU", "IFEV", "INEN"])
 fig, ax = plt.subplots(figsize=(7.2, 2.3))
 for i in range(9):
     last = i == 8
-    ax.add_patch(plt.Rectangle((i + 0.04, 2.1), 0.92, 0.6, facecolor="white" if last else BLUE, edgecolor=BLUE, hatch="///" * last))
+    ax.add_patch(
+        plt.Rectangle(
+            (i + 0.04, 2.1),
+            0.92,
+            0.6,
+            facecolor="white" if last else BLUE,
+            edgecolor=BLUE,
+            hatch="///" * last,
+        )
+    )
     ax.add_patch(plt.Rectangle((i + 0.04, 0.1), 0.92, 0.6, facecolor="white" if last else GREEN, edgecolor=GREEN))
     ax.text(i + 0.5, 2.4, f"{i}", ha="center", va="center", color="black" if last else "white",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5} if last else None)  # fmt: skip
@@ -322,7 +349,13 @@ for i in range(9):
 for j in range(4):
     ax.add_patch(plt.Rectangle((2 * j + 0.04, 1.1), 1.92, 0.6, facecolor=ORANGE, edgecolor=ORANGE))
     ax.text(2 * j + 1, 1.4, f"mean of {2 * j}, {2 * j + 1}", ha="center", va="center", fontsize=8)
-ax.set(xlim=(-0.1, 9.1), ylim=(0, 2.8), xticks=np.arange(10), xticklabels=[f"{20 * i}" for i in range(10)], xlabel="time (ms)")
+ax.set(
+    xlim=(-0.1, 9.1),
+    ylim=(0, 2.8),
+    xticks=np.arange(10),
+    xticklabels=[f"{20 * i}" for i in range(10)],
+    xlabel="time (ms)",
+)
 ax.set_yticks([2.4, 1.4, 0.4], ["frames", "squeezed", "restored"])
 ax.spines["left"].set_visible(False)
 ax.tick_params(axis="y", length=0)

@@ -16,7 +16,13 @@ from checks.positions import check_dense_kernel, check_position_frames, check_we
 
 import sewnp
 from sewnp import plots
-from sewnp.layers import activation, conv1d, convolutional_position_embedding, grouped_conv1d, weight_norm
+from sewnp.layers import (
+    activation,
+    conv1d,
+    convolutional_position_embedding,
+    grouped_conv1d,
+    weight_norm,
+)
 from sewnp.networks.sew import encoder_layer
 from sewnp.speech import read_audio
 
@@ -136,9 +142,28 @@ plots.plot_waveform(samples, 16_000, words=model.transcribe(samples).words, ax=a
 for n, color in [(16, GREEN), (30, VERMILION)]:
     first, last = 2 * n - 15, 2 * n + 15  # frames that squeezed frame n looks at
     height = -0.8 if n == 16 else -0.95
-    ax.plot([first * 0.02, (last + 1) * 0.02], [height, height], color=color, linewidth=3, solid_capstyle="butt")
-    ax.plot([2 * n * 0.02, (2 * n + 2) * 0.02], [height, height], color="black", linewidth=6, solid_capstyle="butt")
-    ax.text((last + 2) * 0.02, height, f"what squeezed frame {n} is told about", va="center", fontsize=8, color="black")
+    ax.plot(
+        [first * 0.02, (last + 1) * 0.02],
+        [height, height],
+        color=color,
+        linewidth=3,
+        solid_capstyle="butt",
+    )
+    ax.plot(
+        [2 * n * 0.02, (2 * n + 2) * 0.02],
+        [height, height],
+        color="black",
+        linewidth=6,
+        solid_capstyle="butt",
+    )
+    ax.text(
+        (last + 2) * 0.02,
+        height,
+        f"what squeezed frame {n} is told about",
+        va="center",
+        fontsize=8,
+        color="black",
+    )
 ax.set_ylim(-1.05, 0.75)
 plt.show()
 
@@ -224,8 +249,22 @@ assert np.allclose(kernel[0, 0] / v[0, 0], g.ravel() / length(v))  # ... and the
 
 milliseconds = 20 * (np.arange(31) - 15)
 figure, ax = plt.subplots(figsize=(6.6, 2.5))
-ax.plot(milliseconds, length(v), marker="o", markersize=3.5, color=ORANGE, label="length of v, which does not count")
-ax.plot(milliseconds, g.ravel(), marker="o", markersize=3.5, color=BLUE, label="g: the length of the kernel's tap")
+ax.plot(
+    milliseconds,
+    length(v),
+    marker="o",
+    markersize=3.5,
+    color=ORANGE,
+    label="length of v, which does not count",
+)
+ax.plot(
+    milliseconds,
+    g.ravel(),
+    marker="o",
+    markersize=3.5,
+    color=BLUE,
+    label="g: the length of the kernel's tap",
+)
 ax.set(xlabel="how far the tap looks, from the frame (ms)", ylabel="length", ylim=(0, None))
 ax.legend()
 plt.show()
@@ -280,16 +319,34 @@ def draw_places(ax, frames, size, stride=2):
     for i in range(-(size // 2), frames + size // 2):
         real = 0 <= i < frames
         ax.add_patch(
-            plt.Rectangle((i + 0.06, 0.1), 0.88, 0.8, facecolor=BLUE if real else "white", edgecolor=BLUE if real else plots.GREY)
+            plt.Rectangle(
+                (i + 0.06, 0.1),
+                0.88,
+                0.8,
+                facecolor=BLUE if real else "white",
+                edgecolor=BLUE if real else plots.GREY,
+            )
         )
-        ax.text(i + 0.5, 0.5, str(i) if real else "0", ha="center", va="center", fontsize=7, color="white" if real else "black")
+        ax.text(
+            i + 0.5,
+            0.5,
+            str(i) if real else "0",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="white" if real else "black",
+        )
     for n in range(made):
         start = n * stride - size // 2
         color = ORANGE if n < kept else VERMILION
         ax.plot([start + 0.1, start + size - 0.1], [-0.6 - 0.75 * n] * 2, color=color, linewidth=3.5, solid_capstyle="butt",
                 linestyle="-" if n < kept else (0, (1.2, 0.8)))  # fmt: skip
         ax.text(start - 0.2, -0.6 - 0.75 * n, f"{n}", va="center", ha="right", fontsize=7)
-    ax.set(xlim=(-4, 12.5), ylim=(-5, 1.2), title=f"K = {size}, {frames} frames: {made} places, {kept} kept")
+    ax.set(
+        xlim=(-4, 12.5),
+        ylim=(-5, 1.2),
+        title=f"K = {size}, {frames} frames: {made} places, {kept} kept",
+    )
     ax.axis("off")
     return made, kept
 
@@ -459,7 +516,10 @@ def solved_dense_kernel(weight, groups):
     dense = np.zeros((out, groups * size, taps), dtype=weight.dtype)
     per_group = out // groups
     for group in range(groups):
-        rows, columns = slice(group * per_group, (group + 1) * per_group), slice(group * size, (group + 1) * size)
+        rows, columns = (
+            slice(group * per_group, (group + 1) * per_group),
+            slice(group * size, (group + 1) * size),
+        )
         dense[rows, columns] = weight[rows]
     return dense
 

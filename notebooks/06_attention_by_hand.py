@@ -51,7 +51,8 @@ def run(name):
 
     samples = read_audio(clips / name)
     logits = model(model.features(samples).input_values, see=record).logits[0]
-    return transcript_from_logits(logits, model.tokenizer, seconds_per_frame=0.02, duration=len(samples) / 16_000), trace
+    seconds = len(samples) / 16_000
+    return transcript_from_logits(logits, model.tokenizer, seconds_per_frame=0.02, duration=seconds), trace
 
 
 transcript, trace = run("three_one_four.wav")
@@ -85,7 +86,8 @@ k = linear(x, **p["k_proj"])[:, head]
 v = linear(x, **p["v_proj"])[:, head]
 print("queries", q.shape, "keys", k.shape, "values", v.shape)
 
-recorded = {name: trace[f"encoder.layers.5.attention.{name}"] for name in ["q", "k", "v", "scores", "probabilities", "context"]}
+stages = ["q", "probabilities", "context"]
+recorded = {stage: trace[f"encoder.layers.5.attention.{stage}"] for stage in stages}
 assert np.allclose(q, recorded["q"][0, 1], atol=1e-4)  # the model's own, head 1
 
 # %% [markdown]
@@ -111,7 +113,13 @@ for ax, y, label in [(axes[0], scores, "score"), (axes[1], shares, "share")]:
     ax.axvspan(query * 0.04, (query + 1) * 0.04, color=ORANGE, alpha=0.4, linewidth=0)
     ax.set(ylabel=label, xlim=(0, 74 * 0.04))
 for word in transcript.words:
-    axes[0].annotate(word.text, ((word.start + word.end) / 2, 1.03), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
+    axes[0].annotate(
+        word.text,
+        ((word.start + word.end) / 2, 1.03),
+        xycoords=("data", "axes fraction"),
+        ha="center",
+        fontsize=8,
+    )
 axes[1].set_xlabel("time of the key (s); orange: the frame that asks")
 plt.show()
 
@@ -309,7 +317,11 @@ show_source(encoder_layer, feed_forward)
 # %%
 layer = encoder["layers"][5]
 y = layer_norm(x + by_hand, **layer["layer_norm"], eps=1e-5)
-z = layer_norm(y + feed_forward(y, layer["feed_forward"], activation=activation("gelu")), **layer["final_layer_norm"], eps=1e-5)
+z = layer_norm(
+    y + feed_forward(y, layer["feed_forward"], activation=activation("gelu")),
+    **layer["final_layer_norm"],
+    eps=1e-5,
+)
 assert np.allclose(z, trace["encoder.layers.5.final_layer_norm"][0], atol=1e-4)
 
 # %% [markdown]
@@ -329,7 +341,12 @@ figure, axes = plt.subplots(6, 4, figsize=(6.6, 9.6), sharex=True, sharey=True)
 for i in range(6):
     for h in range(4):
         ax = axes[i, h]
-        plots.plot_attention(np.minimum(maps[i, h], np.quantile(maps[i, h], 0.995)), seconds_per_frame=0.04, ax=ax, bar=False)
+        plots.plot_attention(
+            np.minimum(maps[i, h], np.quantile(maps[i, h], 0.995)),
+            seconds_per_frame=0.04,
+            ax=ax,
+            bar=False,
+        )
         ax.set(xlabel="", ylabel="", title=f"layer {i}, head {h}")
 figure.supxlabel("key: time looked at (s)", fontsize=9)
 figure.supylabel("query: time looking (s)", fontsize=9)
@@ -375,7 +392,14 @@ figure, ax = plt.subplots(figsize=(4.2, 3.4))
 image = ax.imshow(smallest, vmin=0)
 for i in range(6):
     for h in range(4):
-        ax.text(h, i, f"{smallest[i, h]:.0%}", ha="center", va="center", color="black" if smallest[i, h] > 0.25 else "white")
+        ax.text(
+            h,
+            i,
+            f"{smallest[i, h]:.0%}",
+            ha="center",
+            va="center",
+            color="black" if smallest[i, h] > 0.25 else "white",
+        )
 ax.set(xlabel="head", ylabel="layer", xticks=range(4), title="share within 80 ms")
 figure.colorbar(image, ax=ax, label="share, smallest of four clips")
 plt.show()
@@ -422,7 +446,13 @@ for ax, name in zip(axes, ["three_one_four.wav", "counting.ogg"], strict=True):
     ax.bar((np.arange(len(weights)) + 0.5) * 0.04, weights, width=0.036, color=BLUE)
     for word in transcript.words:
         ax.axvspan(word.start, word.end, color=ORANGE, alpha=0.25, linewidth=0)
-        ax.annotate(word.text, ((word.start + word.end) / 2, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=6.5)
+        ax.annotate(
+            word.text,
+            ((word.start + word.end) / 2, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            fontsize=6.5,
+        )
     ax.set(ylabel="mean share", xlim=(0, len(weights) * 0.04))
 axes[1].set_xlabel("time of the key (s)")
 plt.show()

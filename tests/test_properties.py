@@ -58,6 +58,17 @@ def test_no_argument_and_no_weight_is_changed(family, head, dtype):
 
 
 @kinds
+def test_no_stage_is_changed_after_it_was_seen(family, head):
+    model, arguments = everything(family, head)
+
+    def freeze(name, x):
+        x.setflags(write=False)
+        return x
+
+    model(**arguments, see=freeze)
+
+
+@kinds
 @dtypes
 def test_every_stage_keeps_the_dtype_and_is_seen_once(family, head, dtype):
     model, arguments = everything(family, head, dtype)

@@ -26,10 +26,13 @@ ONLY_EAGER = ("encoder.layers.{i}.attention.scores", "encoder.layers.{i}.attenti
 """Stages of SEW that exist only with eager attention: torch's fused attention, the default, never makes them.  SEW-D is always eager."""
 
 CLASSES: dict[str, Head | None] = {
-    f"{family}{kind}": head
-    for family in ("SEW", "SEWD")
-    for kind, head in (("Model", None), ("ForCTC", "ctc"), ("ForSequenceClassification", "classification"))
-}  # type: ignore[assignment]
+    "SEWModel": None,
+    "SEWForCTC": "ctc",
+    "SEWForSequenceClassification": "classification",
+    "SEWDModel": None,
+    "SEWDForCTC": "ctc",
+    "SEWDForSequenceClassification": "classification",
+}
 
 
 def from_torch(
@@ -80,7 +83,10 @@ def from_torch(
         watch.values[f"{base}encoder.encoder.rel_embeddings.weight"] = _array(table.weight)
     if getattr(out, "loss", None) is not None:
         watch.values["loss"] = _array(out.loss)
-    return Trace(dict(renamed(watch.values, names)), _metadata(twin, inputs), inputs)
+    said = metadata(twin, inputs) | {"dtype": str(parameter.dtype).removeprefix("torch.")}
+    if said["dtype"] not in ("float32", "float64"):
+        del said["fingerprint"]  # of weights that have been rounded
+    return Trace(dict(renamed(watch.values, names)), said, inputs)
 
 
 class _Watch:
@@ -163,11 +169,6 @@ def _twin(hf_model: Any, head: Head | None) -> Model:
     release = need("transformers", "torch").__version__.split(".")
     recent = (int(release[0]), int(release[1])) >= (5, 13)
     return Model(config, weights, head, masking="any" if recent else "floor", name=type(hf_model).__name__)
-
-
-def _metadata(twin: Model, inputs: Inputs) -> dict[str, str]:
-    said = metadata(twin, inputs)
-    return said | {"origin": f"transformers {need('transformers', 'torch').__version__}, torch {need('torch', 'torch').__version__}"}
 
 
 def _array(x: Any) -> Array:

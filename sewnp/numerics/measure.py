@@ -45,14 +45,12 @@ def largest_error(truth: Array, found: Array) -> float:
     a, b = truth.ravel(), found.ravel()
     scale = difference = 0.0
     for start in range(0, a.size, BLOCK):
-        x, y = a[start : start + BLOCK], b[start : start + BLOCK]
-        if x.dtype.kind != "f" or y.dtype.kind != "f":
-            x, y = x.astype(np.float64), y.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            difference = max(difference, float(np.abs(x - y).max()))
-        scale = max(scale, float(x.max()), -float(x.min()))
-        if not (math.isfinite(difference) and math.isfinite(scale)):
+        x, y = (flat[start : start + BLOCK].astype(np.float64, copy=False) for flat in (a, b))
+        with np.errstate(invalid="ignore"):  # inf - inf
+            here = float(np.abs(x - y).max())
+        if not math.isfinite(here):
             return float(_errors(truth, found)[2].max())  # what is not finite takes a closer look
+        difference, scale = max(difference, here), max(scale, float(x.max()), -float(x.min()))
     return difference / scale if scale > 0 else math.inf if difference > 0 else 0.0
 
 

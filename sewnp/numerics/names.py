@@ -242,12 +242,13 @@ def _named(key: str, names: Mapping[str, Target]) -> Target:
 def _target(path: str, key: str, value: object) -> Target:
     if value is None or isinstance(value, str):
         return Target(value)
+    size = len(value) if isinstance(value, dict) else 0
     match value:
-        case {"stage": str(stage), "transpose": [*axes]} if len(value) == 2 and all(type(axis) is int for axis in axes):
+        case {"stage": str(stage), "transpose": [*axes]} if size == 2 and all(type(axis) is int for axis in axes):
             return Target(stage, transposed(*axes))
-        case {"stage": str(stage), "heads": int(heads)} if len(value) == 2 and heads > 0:
+        case {"stage": str(stage), "heads": int(heads)} if size == 2 and heads > 0:
             return Target(stage, split(heads))
-        case {"stage": str(stage)} if len(value) == 1:
+        case {"stage": str(stage)} if size == 1:
             return Target(stage)
     raise TraceError(
         f'{path}: {key}: expected a stage name, null, {{"stage": name, "transpose": [axes]}} or {{"stage": name, "heads": number}},'

@@ -153,6 +153,26 @@ def test_pictures_are_compared_by_size_and_mean() -> None:
     assert build.picture_difference(coded(png(200)), None) == float("inf")
 
 
+def test_a_shrunk_picture_keeps_every_colour() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)  # 1600 colours: too many for a palette
+    few = np.repeat(pixels[:5], 8, axis=0) // 64 * 64
+    for picture in (pixels, few):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "PNG", compress_level=0)
+        small = base64.b64decode(build.shrunk(base64.b64encode(file.getvalue()).decode()))
+        shown = np.asarray(Image.open(io.BytesIO(small)).convert("RGB"), dtype=int)
+        assert np.abs(shown - picture).max() <= 2
+        assert len(small) < len(file.getvalue())
+
+
+def test_results_of_drawing_are_dropped_and_other_results_kept() -> None:
+    texts = ["<Axes: title={'left': 'x'}>", "Text(0.5, 1.0, 'title')", "[<matplotlib.lines.Line2D at 0x7f0123456789>]", "42"]
+    outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": text}, execution_count=3) for text in texts]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=outputs)])
+    build.tidy(book)
+    assert [output.data["text/plain"] for output in book.cells[0].outputs] == ["42"]
+
+
 def test_check_notices_a_changed_picture(folder: Path) -> None:
     old, new = notebook(folder), notebook(folder)
     new.cells[3].outputs[0].data["image/png"] = base64.b64encode(png(205)).decode()
