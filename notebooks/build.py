@@ -118,7 +118,7 @@ def execute(notebook: Notebook, folder: Path) -> None:
     """Run every cell in a clean kernel whose working directory is the notebook's folder."""
     whole = "--InlineBackend.print_figure_kwargs={'bbox_inches': None}"  # cropped pictures would change size with a letter's edge
     paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
     client = nbclient.NotebookClient(
         notebook,
         timeout=SECONDS,

@@ -71,12 +71,12 @@ class Model:
         Raises InputError for arrays of the wrong shape or dtype, NaN and infinities, clips shorter than ``config.minimum_samples``,
         and clips so long that attention would not fit into this machine's memory.
         """
-        x = self._checked_input(np.asarray(input_values))
+        x = self._checked_input(_array("input_values", input_values))
         batch, samples = x.shape
-        mask = None if attention_mask is None else np.asarray(attention_mask)
+        mask = None if attention_mask is None else _array("attention_mask", attention_mask)
         if mask is not None and mask.shape != x.shape:
             raise InputError(f"attention_mask: expected shape {x.shape}, found {mask.shape}")
-        hidden = None if mask_time_indices is None else np.asarray(mask_time_indices)
+        hidden = None if mask_time_indices is None else _array("mask_time_indices", mask_time_indices)
         if hidden is not None and hidden.shape != (batch, self.config.frames(samples)):
             raise InputError(f"mask_time_indices: expected shape {(batch, self.config.frames(samples))}, found {hidden.shape}")
         if hidden is not None and self.config.apply_spec_augment and "masked_spec_embed" not in self.weights[self.config.prefix]:
@@ -90,7 +90,7 @@ class Model:
             head=self.head,
             masking=self.masking,
             attention_mask=mask,
-            labels=None if labels is None else np.asarray(labels),
+            labels=None if labels is None else _array("labels", labels),
             time_mask=None if hidden is None else hidden.astype(bool),
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
@@ -177,15 +177,15 @@ class Model:
             raise InputError(
                 f"input_values: expected at least 1 clip and {self.config.minimum_samples} samples, found shape {x.shape}"
             )
-        if not np.isfinite(x).all():
-            raise InputError(
-                f"input_values: expected finite samples, found {np.count_nonzero(~np.isfinite(x))} NaN or infinite ones"
-            )
         needed = attention_bytes(self.config, samples, batch=batch, itemsize=self.dtype.itemsize)
         if needed > _memory():
             raise InputError(
                 f"input_values: attention over {samples} samples at once needs about {needed / 2**30:.0f} GiB of memory, more than the"
                 f" {_memory() / 2**30:.0f} GiB of this machine; split the clip"
+            )
+        if not np.isfinite(x).all():
+            raise InputError(
+                f"input_values: expected finite samples, found {np.count_nonzero(~np.isfinite(x))} NaN or infinite ones"
             )
         return x.astype(self.dtype, copy=False)
 
@@ -202,12 +202,14 @@ def load(
 
     A path wins over a name when it has a separator, or exists and holds config.json.  dtype: "float32" or "float64".  masking: the set of
     mask rules, "any" (transformers since 5.13) or "floor" (before).  head: "ctc", "classification", None for the base model; by default
-    whatever the checkpoint holds.  fresh_head_seed: give the model a head with fresh weights drawn from this seed.
+    whatever the checkpoint holds.  fresh_head_seed: give the model a head, which ``head`` has to name, with fresh weights drawn from this seed.
 
     Raises CheckpointError and ConfigError naming file and key, ConfigError for unknown options.
     """
     folder, name = _folder(model)
     _check_options(masking, head)
+    if fresh_head_seed is not None and head not in HEADS:
+        raise ConfigError(f"fresh_head_seed: expected together with head='ctc' or head='classification', found head={head!r}")
     checkpoint = read_checkpoint(folder, head=head, fresh_head_seed=fresh_head_seed, dtype=_float(dtype))
     return Model(
         config=checkpoint.config,
@@ -296,6 +298,13 @@ def _parsed(path: Path, parse: Any, values: dict[str, Any]) -> Any:
         return parse(values)
     except SewError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def _array(name: str, x: npt.ArrayLike) -> Array:
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: expected an array, found {type(x).__name__} ({error})") from error
 
 
 def _named(audio: object) -> str:

@@ -329,3 +329,11 @@ def test_a_single_value_cannot_be_normalised_over_time():
 def test_silence_and_constants_are_finite(ctc):
     for level in (0.0, 1.0, 1e30):
         assert np.isfinite(ctc(np.full((1, 200), level)).logits).all()
+
+
+@pytest.mark.parametrize("argument", ["input_values", "attention_mask", "labels", "mask_time_indices"])
+def test_ragged_lists_are_refused_by_name(argument):
+    model = sewnp.load("digits")
+    arguments = {"input_values": np.zeros((2, 800), np.float32), argument: [[1.0, 0.0], [1.0]]}
+    with pytest.raises(InputError, match=f"{argument}: expected an array, found list"):
+        model(**arguments)

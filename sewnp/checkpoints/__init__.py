@@ -4,5 +4,4 @@ from sewnp.checkpoints.folder import Checkpoint, read_checkpoint, write_checkpoi
 from sewnp.checkpoints.names import flatten, nest
 from sewnp.checkpoints.tensors import TensorFile, open_file, open_tensors
 
-__all__ = ["Checkpoint", "TensorFile", "flatten", "nest", "open_file",
-    "open_tensors", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Checkpoint", "TensorFile", "flatten", "nest", "open_file", "open_tensors", "read_checkpoint", "write_checkpoint"]

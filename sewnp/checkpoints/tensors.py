@@ -60,12 +60,15 @@ def open_file(path: Path) -> TensorFile:
 
 def open_tensors(folder: Path) -> dict[str, TensorFile]:
     """Which file holds which tensor of a checkpoint folder.  Raises CheckpointError for files that are missing, damaged or no floats."""
-    files = [open_file(folder / name) for name in _file_names(folder)]
-    for file in files:
+    found: dict[str, TensorFile] = {}
+    for file in [open_file(folder / name) for name in _file_names(folder)]:
         for key, dtype in file.dtypes.items():
             if dtype not in _FLOATS:
                 raise CheckpointError(f"{file.path}: {key}: expected a dtype of {', '.join(_FLOATS)}, found {dtype}")
-    return {key: file for file in files for key in file.shapes}
+            if key in found:
+                raise CheckpointError(f"{file.path}: {key}: also in {found[key].path.name}; expected each tensor in one file")
+            found[key] = file
+    return found
 
 
 def _file_names(folder: Path) -> list[str]:

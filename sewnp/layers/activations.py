@@ -15,7 +15,7 @@ from sewnp.types import Array
 
 
 def gelu(x: Array) -> Array:
-    """x times the normal distribution's Phi(x), with the exact error function.  float32 error about 1e-6, as in torch."""
+    """x times the normal distribution's Phi(x), with the exact error function."""
     return 0.5 * x * (1.0 + _erf(x * math.sqrt(0.5)))
 
 

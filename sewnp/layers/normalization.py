@@ -25,10 +25,8 @@ def group_norm(x: Array, weight: Array, bias: Array, *, groups: int, eps: float 
     grouped = x.reshape(batch, frames, groups, channels // groups)
     mean = grouped.mean(axis=(1, 3), dtype=np.float64, keepdims=True)
     centred = grouped - mean.astype(x.dtype)
-    variance = np.square(centred).mean(axis=(1, 3), dtype=np.float64, keepdims=True)
-    variance -= np.square(
-        centred.mean(axis=(1, 3), dtype=np.float64, keepdims=True)
-    )  # what rounding the mean to x.dtype left behind
+    rest = centred.mean(axis=(1, 3), dtype=np.float64, keepdims=True)  # of the mean, which was rounded to x.dtype
+    variance = np.square(centred).mean(axis=(1, 3), dtype=np.float64, keepdims=True) - np.square(rest)
     normalised = centred * (1.0 / np.sqrt(variance + eps)).astype(x.dtype)
     return normalised.reshape(x.shape) * weight + bias
 

@@ -9,4 +9,14 @@ from sewnp.networks.run import Trunk, run, textbook_trunk
 from sewnp.networks.sew import sew_model
 from sewnp.networks.sew_d import sew_d_model
 
-__all__ = ["Output", "Trunk", "classification_logits", "cross_entropy", "ctc_logits", "run", "sew_d_model", "sew_model", "textbook_trunk"]
+__all__ = [
+    "Output",
+    "Trunk",
+    "classification_logits",
+    "cross_entropy",
+    "ctc_logits",
+    "run",
+    "sew_d_model",
+    "sew_model",
+    "textbook_trunk",
+]

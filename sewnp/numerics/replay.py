@@ -23,6 +23,8 @@ class Replay:
     """Our value of each stage, float64, computed from their values of the stages before it."""
     used: dict[str, Array]
     """What the network went on with: their value where they have a usable one, else ours."""
+    inputs: Inputs
+    """What the run was called with."""
 
 
 def replay(model: Model, theirs: Mapping[str, Array], inputs: Inputs) -> Replay:
@@ -37,7 +39,7 @@ def replay(model: Model, theirs: Mapping[str, Array], inputs: Inputs) -> Replay:
         return used[name]
 
     in_precision(model, "float64")(**inputs.arguments(), see=see)
-    return Replay(local, used)
+    return Replay(local, used, inputs)
 
 
 def usable(ours: Array, theirs: Array) -> bool:

@@ -1,15 +1,122 @@
 """Known mistakes: what a stage becomes when it is computed wrongly in a particular way."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from sewnp.model import Model
+from sewnp.numerics import causes, causes_attention, causes_heads
 from sewnp.numerics.compare import Comparison
+from sewnp.numerics.measure import largest_error
+from sewnp.numerics.precision import in_precision
 from sewnp.numerics.replay import Replay
+from sewnp.numerics.scene import Mistakes, Scene, Variant
+from sewnp.numerics.stages import kind_of
 from sewnp.types import Array
+
+SEW, SEW_D = "encoder.layers.{i}", "encoder.encoder.layer.{i}"
+
+VARIANTS: dict[str, Variant] = {
+    "frame_mask": causes.frame_masks,
+    "input_values": causes.waveforms,
+    "feature_extractor.conv_layers.{i}.conv": causes.convolutions,
+    "feature_extractor.conv_layers.{i}.layer_norm": causes.conv_norms,
+    "feature_extractor.conv_layers.{i}.activation": causes.activations,
+    "layer_norm": causes.layer_norms,
+    "feature_projection": causes.projected,
+    "masked_spec_embed": causes.replaced_frames,
+    "encoder.masked_frames": causes.zeroed_frames,
+    "encoder.squeezed_mask": causes.squeezed_masks,
+    "encoder.pos_conv_embed.conv.weight": causes.folded_weights,
+    "encoder.pos_conv_embed.conv": causes.position_convolutions,
+    "encoder.pos_conv_embed.activation": causes.position_activations,
+    "encoder.pool": causes.pools,
+    "encoder.squeezed": causes.squeezes,
+    "encoder.layer_norm": causes.layer_norms,
+    **{f"{SEW}.attention.{n}": causes_attention.heads for n in "qkv"},
+    f"{SEW}.attention.scores": causes_attention.scores,
+    f"{SEW}.attention.probabilities": causes_attention.probabilities,
+    f"{SEW}.attention.context": causes_attention.contexts,
+    f"{SEW}.attention.output": causes_attention.dense,
+    f"{SEW}.residual": causes_attention.residuals,
+    f"{SEW}.layer_norm": causes.layer_norms,
+    f"{SEW}.feed_forward.intermediate_dense": causes_attention.dense,
+    f"{SEW}.feed_forward.activation": causes.activations,
+    f"{SEW}.feed_forward.output_dense": causes_attention.dense,
+    f"{SEW}.final_residual": causes_attention.residuals,
+    f"{SEW}.final_layer_norm": causes.layer_norms,
+    "encoder.encoder.rel_embeddings": causes_attention.tables,
+    "encoder.encoder.LayerNorm": causes.layer_norms,
+    "encoder.encoder.relative_positions": causes_attention.buckets,
+    **{f"{SEW_D}.attention.self.{n}": causes_attention.heads for n in "qkv"},
+    f"{SEW_D}.attention.self.content": causes_attention.content,
+    **{f"{SEW_D}.attention.self.{n}": causes_attention.positions for n in ("pos_k", "pos_q")},
+    **{f"{SEW_D}.attention.self.{n}": causes_attention.position_terms for n in ("c2p", "p2c")},
+    f"{SEW_D}.attention.self.scores": causes_attention.sums,
+    f"{SEW_D}.attention.self.probabilities": causes_attention.probabilities,
+    f"{SEW_D}.attention.self.context": causes_attention.contexts,
+    f"{SEW_D}.attention.output.dense": causes_attention.dense,
+    f"{SEW_D}.attention.output.residual": causes_attention.residuals,
+    f"{SEW_D}.attention.output.LayerNorm": causes.layer_norms,
+    f"{SEW_D}.intermediate.dense": causes_attention.dense,
+    f"{SEW_D}.intermediate.activation": causes.activations,
+    f"{SEW_D}.output.dense": causes_attention.dense,
+    f"{SEW_D}.output.residual": causes_attention.residuals,
+    f"{SEW_D}.output.LayerNorm": causes.layer_norms,
+    "encoder.upsample.projection": causes_heads.upsampled,
+    "encoder.upsample.activation": causes.activations,
+    "encoder.last_hidden_state": causes_heads.restored,
+    "weighted_layers": causes_heads.mixes,
+    "projector": causes_heads.projectors,
+    "pooled": causes_heads.means,
+    "logits": causes_heads.logits,
+    "log_probs": causes_heads.log_probabilities,
+    "ctc.alpha": causes_heads.lattices,
+    "ctc.losses": causes_heads.losses,
+    "loss": causes_heads.reductions,
+}
+"""For every pattern of stage names, the mistakes that are known there."""
+
+NAMED = 3
+"""How many causes that fit alike are named at most; the best first."""
+
+
+LOWEST = -1e30
+"""Below this a value stands for minus infinity: many ports mask with the lowest number there is."""
+
+
+def mistakes(scene: Scene) -> Mistakes:
+    """What the stage becomes through each known mistake, one after the other."""
+    return VARIANTS[kind_of(scene.name).pattern](scene)
 
 
 def name_causes(
     comparison: Comparison, model: Model, replayed: Replay, theirs: Mapping[str, Array], budgets: Mapping[str, float]
 ) -> Comparison:
-    """Name the cause of every stage that is wrong in itself, where a known mistake reproduces its value to within the local budget."""
-    return comparison
+    """Name the cause of every stage that is wrong in itself, where a known mistake reproduces its value to within the local budget.
+
+    model: the one of the replay.  budgets: local ones.  What differs less than arithmetic does, as tanh GELU with ten digits of its constant
+    or with all, cannot be told apart: then up to :data:`NAMED` causes are named, joined by "or".
+    """
+    exact = in_precision(model, "float64")
+    rows = []
+    for row in comparison.rows:
+        if row.origin:
+            scene = Scene(row.name, exact, replayed.used, replayed.inputs, replayed.local[row.name])
+            row = replace(row, cause=cause_of(scene, theirs[row.name], budgets.get(row.name, 0.0)))
+        rows.append(row)
+    return replace(comparison, rows=tuple(rows))
+
+
+def cause_of(scene: Scene, found: Array, budget: float) -> str:
+    """The mistakes that make the stage what was found, or nothing."""
+    fits: dict[str, float] = {}
+    if found.dtype.kind == "f":
+        found = np.where(found < LOWEST, -np.inf, found)
+    with np.errstate(all="ignore"):  # a mistake may well divide by zero
+        for said, value in mistakes(scene):
+            error = largest_error(value, found) if value.shape == found.shape else np.inf
+            if error <= budget:
+                fits[said] = min(error, fits.get(said, error))
+    return " or ".join(sorted(fits, key=lambda said: fits[said])[:NAMED])

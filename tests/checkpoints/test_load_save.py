@@ -587,3 +587,19 @@ def test_reading_takes_no_memory_before_everything_is_checked(saved, monkeypatch
     edit(saved, vocab_size=12)
     with pytest.raises(CheckpointError, match="expected shape"):
         read_checkpoint(saved)
+
+
+@pytest.mark.parametrize("head", ["auto", None])
+def test_a_fresh_head_has_to_be_named(head):
+    with pytest.raises(ConfigError, match="fresh_head_seed: expected together with head='ctc' or head='classification'"):
+        sewnp.load("digits", head=head, fresh_head_seed=0)
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path):
+    sewnp.load("digits").save(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "a.safetensors")
+    save_file({"lm_head.bias": np.zeros(32, np.float32)}, tmp_path / "b.safetensors")
+    index = {"weight_map": {"lm_head.weight": "a.safetensors", "lm_head.bias": "b.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"b\.safetensors: lm_head\.bias: also in a\.safetensors"):
+        sewnp.load(tmp_path)
