@@ -518,7 +518,7 @@ likeness = np.array([np.diagonal(cosines, offset=n).mean() for n in apart])
 fig, ax = plt.subplots(figsize=(5.4, 2.0))
 ax.axhline(0, color="#8C8C8C", linewidth=0.8, linestyle=":")
 ax.plot(apart, likeness, marker="o", markersize=3)
-ax.set(xlabel="buckets apart", ylabel="mean cosine of two rows", xlim=(0, 33))
+ax.set(xlabel="buckets apart", ylabel="mean cosine", xlim=(0, 33))
 plt.show()
 
 length = np.linalg.norm(rows, axis=1).mean()

@@ -24,8 +24,8 @@ from sewnp.types import Array
 Axes: TypeAlias = Any
 """``matplotlib.axes.Axes``, which the type checker cannot know: matplotlib is optional."""
 
-COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
-"""Blue, orange, green, purple, vermilion, sky blue, yellow, black (Okabe and Ito 2008, "Color Universal Design")."""
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+"""Blue, orange, green, purple, vermilion, sky blue, black (Okabe and Ito 2008, "Color Universal Design"; their yellow is faint on white)."""
 
 GREY = "#8C8C8C"
 """What stands back: the blank, guides, annotations."""
