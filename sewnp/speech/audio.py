@@ -120,7 +120,7 @@ def _as_float32(name: str, x: Array) -> Array:
     if x.dtype == np.uint8:
         return np.asarray((x.astype(np.float32) - 128) / 128)
     if x.dtype.kind == "i" and bits <= 32:
-        return np.asarray(x.astype(np.float32) / 2 ** (bits - 1))
+        return np.asarray(x.astype(np.float32) / 2.0 ** (bits - 1))
     raise AudioError(
         f"{name}: expected floats in [-1, 1) or int8, int16, int32 or uint8, found {x.dtype}, which has no known full scale"
     )
@@ -178,7 +178,7 @@ def _decode(name: str, data: bytes) -> tuple[Array, int]:
             channels = file.read(dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{name}: not audio that can be decoded, or damaged (libsndfile: {error.error_string})") from error
-    except MemoryError as error:
+    except (MemoryError, ValueError) as error:  # ValueError: NumPy is asked for more than it can count
         raise AudioError(f"{name}: too large to decode in memory, or its header is damaged ({error})") from error
     if rate > HIGHEST_RATE:
         raise AudioError(f"{name}: expected a sampling rate up to {HIGHEST_RATE} Hz, found {rate} in the header")
