@@ -58,6 +58,7 @@ samples = read_audio(clips / "three_one_four.wav")
 assert samples.dtype == np.float32
 assert np.array_equal(samples, readings / 32_768)
 assert np.abs(samples).max() < 0.66
+assert samples[-8000:].std() < 0.001 * samples.std()  # the last half second
 
 plots.plot_waveform(samples, rate).set_title("six spoken digits")
 

@@ -222,7 +222,9 @@ assert heard - hop == 80
 # ## Measured
 #
 # Derivations can be wrong. Let us measure. The idea: give the stack a signal that is silent but for one sample, and look which
-# frames notice. We want to do that for every sample. The identity matrix is a batch of exactly these signals!
+# frames notice. We want to do that for every sample, so for many signals. A network can run several signals of one length side by
+# side, in one array with one row for each; such an array is called a **batch**. The identity matrix is a batch of exactly the
+# signals that we need!
 #
 # Between its convolutions the network does two more things, the subject of notebook 03: a bend of each single number, and, once,
 # a normalisation. We leave both out and chain the bare convolutions, with their learned weights.

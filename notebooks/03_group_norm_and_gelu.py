@@ -99,8 +99,8 @@ for ax, x, title in zip(axes, (convolved, normalised), ("after the first convolu
 axes[0].set_xlabel("")
 
 # %% [markdown]
-# The first second of the clip, two words. Above, a few channels are loud and others hard to see. Below, all take part. (The
-# checkpoint calls this layer `layer_norm`, whatever it is. Names are history.)
+# The first second of the clip, two words. Above, a few channels are loud and others hard to see. Below, all take part. (The model's
+# **checkpoint**, the files that hold the learned numbers, calls this layer `layer_norm`, whatever it is. Names are history.)
 #
 # ## What it forgets
 #
@@ -118,9 +118,9 @@ assert np.abs(shifted - convolved).max() > 5
 # The mean and the variance of a channel run over the whole clip. So **the value of one frame depends on every other frame.** We
 # saw it in notebook 02, when one changed sample moved all frames a little. That was harmless. Here is a case that is not.
 #
-# Clips have different lengths, and arrays do not. To run several at once, the shorter ones are **padded** with zeros to the
-# length of the longest, and a mask says which samples are real. The network uses the mask to keep real frames from looking at
-# padded ones. Then the padding should make no difference. Does it?
+# Clips have different lengths, and arrays do not. To run several at once, as one batch, the shorter ones are **padded** with zeros
+# to the length of the longest, and a mask says which samples are real. The network uses the mask to keep real frames from looking
+# at padded ones. Then the padding should make no difference. Does it?
 
 
 # %%

@@ -159,9 +159,9 @@ assert (960 / 25, 960 / 50) == (38.4, 19.2)
 
 # %%
 minute = 60 * 16000
-megabytes = [attention_bytes(replace(config, squeeze_factor=factor), minute) / 2**20 for factor in (1, 2)]
-print("MiB for one layer's pairs, one minute:", [round(m) for m in megabytes])
-assert [round(m) for m in megabytes] == [549, 137]
+mebibytes = [attention_bytes(replace(config, squeeze_factor=factor), minute) / 2**20 for factor in (1, 2)]
+print("MiB for one layer's pairs, one minute:", [round(m) for m in mebibytes])
+assert [round(m) for m in mebibytes] == [549, 137]
 
 # %% [markdown]
 # ## Neighbours say much the same
@@ -459,10 +459,13 @@ for factor in (1, 2):
 # The abstract says that SEW "achieves a 1.9x inference speedup compared to wav2vec 2.0, with a 13.5% relative reduction in
 # word error rate", when pre-trained on 960 hours of the LibriSpeech corpus and fine-tuned on 100 hours of them with
 # transcripts. (The version of the abstract that appeared at ICASSP 2022 gives these two numbers to SEW-D, the relative of
-# notebook 07.) Three terms to unpack:
+# notebook 07.) Four things to unpack:
 #
 # * **wav2vec 2.0** (Baevski et al. 2020, arXiv 2006.11477) is the model that SEW sets out to improve. It has the same
 #   outline, without a squeeze.
+# * **Pre-trained** and **fine-tuned**: the training has two rounds. The first needs nothing but sound. Parts of a clip are
+#   hidden, and the model learns to pick out, among several candidates, what was there. The second starts from the weights
+#   found so, takes sound with transcripts, and trains the model to write.
 # * **Word error rate**: wrong, missing and additional words, divided by the number of words that were said.
 # * **Relative** reduction by 13.5 %: from 10 % to 8.65 %, say, not from 20 % to 6.5 %.
 #

@@ -137,8 +137,9 @@ pool, position = trace["encoder.pool"], trace["encoder.pos_conv_embed.activation
 assert np.array_equal(trace["encoder.squeezed"], pool + position)
 assert pool.shape == position.shape == (1, 74, 160)
 
+words = model.transcribe(samples).words
 figure, ax = plt.subplots(figsize=(7.2, 2.4))
-plots.plot_waveform(samples, 16_000, words=model.transcribe(samples).words, ax=ax)
+plots.plot_waveform(samples, 16_000, words=words, ax=ax)
 for n, color in [(16, GREEN), (30, VERMILION)]:
     first, last = 2 * n - 15, 2 * n + 15  # frames that squeezed frame n looks at
     height = -0.8 if n == 16 else -0.95
@@ -166,6 +167,11 @@ for n, color in [(16, GREEN), (30, VERMILION)]:
     )
 ax.set_ylim(-1.05, 0.75)
 plt.show()
+
+ones = [i for i, word in enumerate(words) if word.text == "ONE"]
+assert [words[i - 1].text for i in ones] == ["THREE", "FOUR"]
+for n, i in zip((16, 30), ones, strict=True):
+    assert words[i].start < 0.04 * n < 0.04 * (n + 1) < words[i].end + 1e-6
 
 # %% [markdown]
 # Black is the squeezed frame, 40 milliseconds of sound; the bar is what the convolution shows it. Both black pieces lie in a
@@ -373,8 +379,9 @@ show_source(convolutional_position_embedding)
 # %% [markdown]
 # ## What does a frame really learn from this?
 #
-# It is called a *position embedding*. Does it say where in the clip a frame stands? Try: feed the convolution the same frame
-# 148 times, so that there is nothing to see but the position.
+# It is called a *position embedding*. (An **embedding** is a vector that stands for something, here for a place.) Does it say
+# where in the clip a frame stands? Try: feed the convolution the same frame 148 times, so that there is nothing to see but
+# the position.
 
 # %%
 
@@ -440,6 +447,11 @@ read = {what: text(model(input_values, see=see).logits) for what, see in trials.
 for what, words in read.items():
     print(f"{what:31} {words or '(nothing)'}")
 
+spoken = read["as it is"].split()
+stumbling = read["surroundings of the next frame"].split()
+assert len(stumbling) == len(spoken) == 6
+assert 0 < sum(a == b for a, b in zip(stumbling, spoken, strict=True)) < 6  # some words are right, not all
+assert not set(read["surroundings back to front"].split()) & set(spoken)  # no word is right
 assert read["surroundings left out"] == ""
 assert read["mean of the pair left out"] == "THRHE ONE FOURUR ON FIFIVE NINI"
 

@@ -3,7 +3,7 @@
 #
 # > How does one frame of a clip collect what it needs from all the others?
 #
-# **Read before:** notebooks 03 (LayerNorm, GELU), 04 (squeezed frames, and how a function `see` watches the network) and 05
+# **Read before:** notebooks 03 (layer norm, GELU), 04 (squeezed frames, and how a function `see` watches the network) and 05
 # (why a transformer layer treats its frames as a set). Today the closed box is opened.
 
 # %%
@@ -128,6 +128,10 @@ print("frames", best, "get", [round(float(s), 2) for s in shares[best]])
 assert best.tolist() == [29, 15]
 assert round(float(shares[29]), 2) == 0.75
 assert round(float(shares[15]), 2) == 0.22
+
+ones = [word for word in transcript.words if word.text == "ONE"]
+assert [round(word.start, 2) for word in ones] == [round(0.04 * n, 2) for n in (15, 29)] == [0.6, 1.16]
+assert ones[1].start < 0.04 * query < ones[1].end
 
 # %% [markdown]
 # (The words stand over the frames in which their letters are written, which is a little early: notebook 01.) Frame 30 gives
@@ -285,7 +289,7 @@ assert np.abs(open_to_all[:, :74] - alone).max() > 0.3
 
 # %% [markdown]
 # The dashed line marks where the filling begins. With the mask, the 74 real frames get what they get alone. (For the network
-# as a whole that is not true: the GroupNorm of notebook 03 has looked at the padding long before. That is why `transcribe`
+# as a whole that is not true: the group norm of notebook 03 has looked at the padding long before. That is why `transcribe`
 # runs clips alone.)
 #
 # One case remains: what if *no* key may be looked at, as in a clip that is all filling? The sum of the shares would be 0, and
@@ -307,7 +311,7 @@ show_source(encoder_layer, feed_forward)
 # %% [markdown]
 # * **Add.** The attention's output is *added* to the frame (`x + a`), it does not replace it. This is called a residual
 #   connection. A layer only has to say what should change; the rest stays.
-# * **Normalise.** LayerNorm (notebook 03) brings each frame's 160 channels back to one scale, so that sums do not grow from
+# * **Normalise.** A layer norm (notebook 03) brings each frame's 160 channels back to one scale, so that sums do not grow from
 #   layer to layer.
 # * **Feed forward.** Then each frame, for itself, goes through a linear map to 640 channels, a GELU, and a linear map back to
 #   160. Again it is added, and normalised. Attention moves things between frames; this step works on what has arrived.
@@ -368,6 +372,10 @@ plt.show()
 runs = {"three_one_four.wav": (transcript, trace)}
 for name in ["eight_six_seven.flac", "counting.ogg", "two_seven_one.mp3"]:
     runs[name] = run(name)
+
+lengths = [trace["encoder.squeezed"].shape[1] for _, trace in runs.values()]
+assert (min(lengths), max(lengths)) == (74, 94)
+assert (round(100 * 5 / 94), round(100 * 5 / 74)) == (5, 7)
 
 
 def attentions(trace):
@@ -464,6 +472,7 @@ assert [round(share, 2) for word, share in here if word == "ONE"] == [0.27, 0.47
 assert max(there, key=lambda item: item[1]) == ("FOUR", max(share for _, share in there))
 assert max(share for word, share in here if word != "ONE") < 0.045
 assert round(dict(there)["ONE"], 2) == 0.13
+assert round(dict(there)["FOUR"], 1) == 0.5
 
 # %% [markdown]
 # In the first clip this head has found both ONEs, with 27 % and 47 %, and no other word gets more than 4 %. "A detector for
@@ -512,12 +521,15 @@ for name, (transcript, trace) in runs.items():
     for trial, text in enumerate(trials):
         if text != whole:
             i, h = divmod(trial, 4)
-            changed.setdefault((i, h), []).append(name)
+            changed.setdefault((i, h), {})[name] = text
             print(f"without head {h} of layer {i}: {text}")
             print(f"{'instead of':>25}: {whole}")
 
 assert sorted(changed) == [(0, 2), (4, 2), (5, 0), (5, 1)]
 assert len(changed[5, 1]) == 3
+assert changed[5, 1]["three_one_four.wav"] == "THREE ONE FOUR ONENE FIVEVE NINE"  # written twice
+assert changed[5, 1]["eight_six_seven.flac"].split()[5] == "ZE"  # left out, of ZERO
+assert changed[5, 1]["two_seven_one.mp3"].split()[5] == "EIGH"  # left out, of EIGHT
 assert (0, 3) not in changed
 assert sum(len(names) for names in changed.values()) == 6
 

@@ -55,7 +55,7 @@ assert text == "THREE ONE FOUR ONE FIVE NINE"
 
 # %% [markdown]
 # Most of this model you know: the strided convolutions, the squeeze, the position convolution, the feed-forward maps are those of
-# SEW. One thing is new, and it costs one table of 10,240 numbers (and a LayerNorm for it, where SEW has one in another place). What
+# SEW. One thing is new, and it costs one table of 10,240 numbers (and a layer norm for it, where SEW has one in another place). What
 # the attention works on are the squeezed frames: 74 for this clip, 40 ms apart, each a vector of 160 numbers in 4 heads of 40.
 
 # %%

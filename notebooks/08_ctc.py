@@ -3,8 +3,8 @@
 #
 # > How can 148 frames be scored against 28 letters, when nobody says which frame belongs to which letter?
 #
-# You need notebook 01 (frames, tokens, the pipeline) and, for the softmax, notebook 06. This one begins where the network ends; only one
-# remark looks back at the squeeze of notebook 04.
+# You need notebook 01 (frames, tokens, softmax, the pipeline). This one begins where the network ends; only one remark looks back at the
+# squeeze of notebook 04.
 
 # %%
 import itertools
@@ -409,8 +409,8 @@ assert np.isclose(float(given_labels) * 28, loss, rtol=1e-4)
 # %% [markdown]
 # ## What training does with it
 #
-# Training nudges the logits downhill. How does the loss change when one logit grows? The answer is so simple that it is worth
-# knowing. For token $v$ at frame $t$ it is
+# Training nudges the logits downhill. How does the loss change when one logit grows? The rates of change, one number for each logit,
+# are called the **gradient** of the loss. Here they are so simple that they are worth knowing. For token $v$ at frame $t$ the rate is
 #
 # $$ \frac{\partial\,\text{loss}}{\partial\,\text{logit}_t(v)} = p_t(v) - \text{occupancy}_t(v) $$
 #
@@ -470,7 +470,7 @@ assert np.allclose(gradient.sum(axis=1), 0, atol=1e-9)
 # %% [markdown]
 # Nobody told the algorithm where the mistakes are, and it has found them. Frame 99 should say E, the second one of THREE, and said blank
 # (purple: less of it, orange: more). At frame 124 F is too much and N too little, at 126 the same with V and N. Almost everywhere else
-# there is little to do. Each frame's gradients sum to zero, so what one token loses, others gain.
+# there is little to do. The gradient of each frame sums to zero, so what one token loses, others gain.
 #
 # The fourth frame in the list, 170, is no mistake in hearing. It is the odd one at the end, dropped by the squeeze (notebook 04): its
 # logits are the bias of the head whatever is said there, and that bias is less sure of the blank than the text would like.

@@ -5,6 +5,7 @@ package runs inference and does not read them.  Keys that are no field (``archit
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -26,7 +27,9 @@ _MOST_LABELS = 10**6
 
 @dataclass(frozen=True, kw_only=True)
 class _Config:
-    """What both families share.  Every field is checked on construction; ConfigError names the field, what was expected and what was found."""
+    """What both families share.  ``num_labels`` follows from ``id2label``.
+
+    Every field is checked on construction; ConfigError names the field, what was expected and what was found."""
 
     model_type: ClassVar[str]
     prefix: ClassVar[str]
@@ -71,6 +74,8 @@ class _Config:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        fields = {f.name for f in dataclasses.fields(self)}
+        _expect(isinstance(self.extra, dict) and not fields & set(self.extra), "extra", "a dict of keys that are no fields", self.extra)
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), _TYPES[type(self)][f.name]))
         for name in _SIZES:
@@ -124,10 +129,12 @@ class _Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The configuration that a parsed config.json describes.  Unknown keys are kept in ``extra``; ``num_labels`` alone makes labels."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"expected a dict of fields, found {type(values).__name__}")
         found = values.get("model_type", cls.model_type)
         _expect(found == cls.model_type, "model_type", repr(cls.model_type), found)
         known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
-        derived = {"model_type", "label2id", "num_labels"}
+        derived = {"model_type", "label2id", "num_labels", "num_feat_extract_layers"}
         chosen = {name: value for name, value in values.items() if name in known}
         labels = values.get("num_labels")
         if labels is not None and "id2label" not in values:
@@ -135,7 +142,10 @@ class _Config:
             _expect(whole and 1 <= labels <= _MOST_LABELS, "num_labels", f"a whole number from 1 to {_MOST_LABELS}", labels)
             chosen["id2label"] = {i: f"LABEL_{i}" for i in range(labels)}
         extra = {name: value for name, value in values.items() if name not in known | derived}
-        return cls(**chosen, extra=extra)
+        config = cls(**chosen, extra=extra)
+        layers = values.get("num_feat_extract_layers", len(config.conv_dim))
+        _expect(layers == len(config.conv_dim), "num_feat_extract_layers", f"{len(config.conv_dim)}, the length of conv_dim", layers)
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         """What config.json holds: every field, the keys of ``extra``, and what follows from them."""
@@ -157,10 +167,7 @@ class _Config:
     @property
     def hop(self) -> int:
         """Samples from one frame to the next: the product of the strides (``inputs_to_logits_ratio`` in transformers)."""
-        product = 1
-        for stride in self.conv_stride:
-            product *= stride
-        return product
+        return math.prod(self.conv_stride)
 
     @property
     def receptive_field(self) -> int:

@@ -1,9 +1,11 @@
 """What a forward pass costs, counted from the configuration alone: shapes, multiply-adds, memory."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sewnp.config import Config, SEWDConfig
+from sewnp.layers.convolution import conv_length
 from sewnp.parameters import Head, head_shapes, parameter_shapes
 
 
@@ -39,7 +41,7 @@ def attention_bytes(config: Config, samples: int, *, batch: int = 1, itemsize: i
 def _convolutions(config: Config, samples: int) -> Iterator[Stage]:
     frames, channels = samples, 1
     for i, (dim, kernel, stride) in enumerate(zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)):
-        frames = (frames - kernel) // stride + 1
+        frames = conv_length(frames, kernel=kernel, stride=stride)
         own = f"feature_extractor.conv_layers.{i}."
         yield Stage(f"convolution {i}", frames, dim, _parameters(config, own), frames * dim * channels * kernel)
         channels = dim
@@ -80,7 +82,7 @@ def _layer(config: Config, frames: int) -> int:
 
 
 def _head(config: Config, frames: int, head: Head | None) -> Iterator[Stage]:
-    parameters = sum(_size(shape) for shape in head_shapes(config, head).values())
+    parameters = sum(math.prod(shape) for shape in head_shapes(config, head).values())
     if head == "ctc":
         yield Stage("ctc head", frames, config.vocab_size, parameters, frames * config.hidden_size * config.vocab_size)
     if head == "classification":
@@ -93,11 +95,5 @@ def _head(config: Config, frames: int, head: Head | None) -> Iterator[Stage]:
 
 def _parameters(config: Config, *scopes: str) -> int:
     keys = tuple(f"{config.prefix}.{scope}" for scope in scopes)
-    return sum(_size(shape) for key, shape in parameter_shapes(config).items() if key.startswith(keys))
+    return sum(math.prod(shape) for key, shape in parameter_shapes(config).items() if key.startswith(keys))
 
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size

@@ -11,16 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sewnp.checkpoints import Checkpoint, flatten, nest, read_checkpoint, write_checkpoint
-from sewnp.config import Config
+from sewnp.checkpoints.hub import fetch, split_id
+from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.costs import attention_bytes
-from sewnp.errors import AudioError, CheckpointError, ConfigError, InputError, SewError, TokenizerError
+from sewnp.errors import AudioError, CheckpointError, ConfigError, InputError, TokenizerError
 from sewnp.initialization import initial_weights
 from sewnp.layers.masking import MASKINGS, Masking
 from sewnp.layers.observe import unseen
 from sewnp.layers.softmax import softmax
 from sewnp.networks import Output, run, textbook_trunk
 from sewnp.parameters import HEADS, Head, parameter_count
-from sewnp.speech.audio import Source, as_waveform, read_audio, resample
+from sewnp.speech.audio import Source, as_waveform, check_rate, read_audio, resample, source_name
 from sewnp.speech.features import Clip, FeatureExtractor, Features
 from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.speech.transcript import Transcript, transcript_from_logits
@@ -131,7 +132,7 @@ class Model:
             raise InputError(f"{self.name}: classifying needs a classification head, found {self.head or 'none'}")
         waveform = self._waveform(audio, sampling_rate)
         if len(waveform) < self.config.minimum_samples:
-            raise AudioError(f"{_named(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
+            raise AudioError(f"{source_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
         scores = softmax(self._logits(waveform, audio))[0]
         return [(self.config.id2label[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
 
@@ -154,18 +155,18 @@ class Model:
 
     def _waveform(self, audio: Source | Clip, sampling_rate: int | None) -> Array:
         rate = self.feature_extractor.sampling_rate
-        if isinstance(audio, np.ndarray | Sequence) and not isinstance(audio, str):
-            return resample(as_waveform(audio), rate if sampling_rate is None else sampling_rate, rate)
-        if sampling_rate is not None:
-            raise InputError("sampling_rate: expected only with samples; a file says its own rate")
-        return read_audio(audio, sampling_rate=rate)
+        if isinstance(audio, str | os.PathLike) or hasattr(audio, "read"):
+            if sampling_rate is not None:
+                raise InputError("sampling_rate: expected only with samples; a file says its own rate")
+            return read_audio(audio, sampling_rate=rate)
+        return resample(as_waveform(audio), rate if sampling_rate is None else check_rate("sampling_rate", sampling_rate), rate)
 
     def _logits(self, waveform: Array, audio: object) -> Array:
         """Logits of one clip, run alone and without a mask; errors name the clip."""
         try:
             logits = self(self.features(waveform, attention_mask=False).input_values).logits
         except InputError as error:
-            raise AudioError(f"{_named(audio)}: {error}") from error
+            raise AudioError(f"{source_name(audio)}: {error}") from error
         assert logits is not None  # the caller has checked the head
         return logits
 
@@ -183,40 +184,46 @@ class Model:
                 f"input_values: attention over {samples} samples at once needs about {needed / 2**30:.0f} GiB of memory, more than the"
                 f" {_memory() / 2**30:.0f} GiB of this machine; split the clip"
             )
-        if not np.isfinite(x).all():
-            raise InputError(
-                f"input_values: expected finite samples, found {np.count_nonzero(~np.isfinite(x))} NaN or infinite ones"
-            )
-        return x.astype(self.dtype, copy=False)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is said below
+            x = x.astype(self.dtype, copy=False)
+        bad = np.count_nonzero(~np.isfinite(x))
+        if bad:
+            raise InputError(f"input_values: expected finite samples, found {bad} NaN or infinite ones in {self.dtype}")
+        return x
 
 
 def load(
     model: str | os.PathLike[str],
     *,
+    revision: str | None = None,
     dtype: str | np.dtype[Any] | type[Any] = "float32",
     masking: Masking = "any",
     head: Head | Literal["auto"] | None = "auto",
     fresh_head_seed: int | None = None,
 ) -> Model:
-    """Load an embedded model by name ("digits", "digits-d", "digit-words"), or a checkpoint folder as transformers writes it.
+    """Load an embedded model by name ("digits", "digits-d", "digit-words"), a checkpoint folder as transformers writes it, or a model of
+    the Hugging Face hub by its id ("asapp/sew-tiny-100k-ft-ls100h"; extra ``hub``), whose files are kept in the hub's usual cache.
 
-    A path wins over a name when it has a separator, or exists and holds config.json.  dtype: "float32" or "float64".  masking: the set of
-    mask rules, "any" (transformers since 5.13) or "floor" (before).  head: "ctc", "classification", None for the base model; by default
-    whatever the checkpoint holds.  fresh_head_seed: give the model a head, which ``head`` has to name, with fresh weights drawn from this seed.
+    What exists as a folder is one: "a/b" is asked of the hub only where there is no folder a/b.  A folder wins over an embedded name when it
+    is spelled with a separator or holds config.json.  revision: a branch, tag or commit of a hub model, also written "name/name@revision".
+    dtype: "float32" or "float64".  masking: the set of mask rules, "any" (transformers since 5.13) or "floor" (before).  head: "ctc",
+    "classification", None for the base model; by default whatever the checkpoint holds.  fresh_head_seed: give the model a head, which
+    ``head`` has to name, with fresh weights drawn from this seed.
 
-    Raises CheckpointError and ConfigError naming file and key, ConfigError for unknown options.
+    Raises CheckpointError and ConfigError naming file and key, ConfigError for unknown options, DependencyError without the extra.
     """
-    folder, name = _folder(model)
     _check_options(masking, head)
     if fresh_head_seed is not None and head not in HEADS:
         raise ConfigError(f"fresh_head_seed: expected together with head='ctc' or head='classification', found head={head!r}")
-    checkpoint = read_checkpoint(folder, head=head, fresh_head_seed=fresh_head_seed, dtype=_float(dtype))
+    kind = _float(dtype)
+    folder, name = _folder(model, revision)  # the last of the checks: it may download
+    checkpoint = read_checkpoint(folder, head=head, fresh_head_seed=fresh_head_seed, dtype=kind)
     return Model(
         config=checkpoint.config,
         weights=nest(checkpoint.weights),
         head=checkpoint.head,
         masking=masking,
-        feature_extractor=_parsed(folder / "preprocessor_config.json", FeatureExtractor.from_dict, checkpoint.preprocessor or {}),
+        feature_extractor=_feature_extractor(folder, checkpoint),
         tokenizer=_tokenizer(folder, checkpoint),
         name=name,
     )
@@ -235,6 +242,9 @@ def from_config(
     Raises ConfigError for unknown options, and for a configuration whose weights would not fit into this machine's memory.
     """
     _check_options(masking, head)
+    if head not in (*HEADS, None) or not isinstance(config, (SEWConfig, SEWDConfig)):
+        raise ConfigError(f"expected a SEWConfig or SEWDConfig and a head by name or None, found {type(config).__name__} and {head!r}")
+    _check_seed("seed", seed)
     count = parameter_count(config, head)
     if count * _float(dtype).itemsize > _memory():
         raise ConfigError(
@@ -253,15 +263,26 @@ def transcribe(
     return ready.transcribe(audio, sampling_rate=sampling_rate)
 
 
-def _folder(model: str | os.PathLike[str]) -> tuple[Path, str]:
-    """Where a model lies, and what to call it."""
-    path = Path(model)
+def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, str]:
+    """Where a model lies, and what to call it.  A model of the hub is downloaded first."""
+    # a hub id has a separator like a path, and like a path that exists it is none
+    found = split_id(model) if isinstance(model, str) and not os.path.exists(model) else None
+    if found is not None:
+        name, own = found
+        if revision is not None and own is not None:
+            raise ConfigError(f"revision: expected once, found {revision!r} beside {model!r}")
+        return fetch(name, revision if own is None else own), name
+    if revision is not None:
+        raise ConfigError(f"revision: expected only with a hub id (name/name), found model={os.fspath(model)!r}")
+    path = Path(os.path.expanduser(model))
     separators = {os.sep, os.altsep or os.sep}
-    if not isinstance(model, str) or separators & set(model) or (path / "config.json").is_file():
+    if not isinstance(model, str) or separators & set(model) or os.path.isfile(path / "config.json"):
         return path, path.resolve().name
     if model in EMBEDDED:
         return _PRETRAINED / model, model
-    raise CheckpointError(f"{model}: no embedded model of that name ({', '.join(EMBEDDED)}) and no folder with a config.json")
+    raise CheckpointError(
+        f"{model}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
+    )
 
 
 def _check_options(masking: str, head: str | None) -> None:
@@ -271,9 +292,14 @@ def _check_options(masking: str, head: str | None) -> None:
         raise ConfigError(f"head: expected one of {HEADS} or None, found {head!r}")
 
 
+def _check_seed(name: str, seed: object) -> None:
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ConfigError(f"{name}: expected a whole number of 0 or more, found {seed!r}")
+
+
 def _float(dtype: str | np.dtype[Any] | type[Any]) -> np.dtype[Any]:
     try:
-        chosen = np.dtype(dtype)
+        chosen = None if dtype is None else np.dtype(dtype)  # np.dtype(None) would be float64
     except TypeError:
         chosen = None
     if chosen not in (np.float32, np.float64):
@@ -282,35 +308,34 @@ def _float(dtype: str | np.dtype[Any] | type[Any]) -> np.dtype[Any]:
 
 
 def _tokenizer(folder: Path, checkpoint: Checkpoint) -> CTCTokenizer | None:
-    vocab = checkpoint.vocab
-    if vocab is None:
+    if checkpoint.vocab is None:
         return None
-    return _parsed(
-        folder / "vocab.json",
-        lambda found: CTCTokenizer.from_files(found, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens),
-        vocab,
-    )
-
-
-def _parsed(path: Path, parse: Any, values: dict[str, Any]) -> Any:
-    """Parse a file's content; the error names the file's folder too."""
     try:
-        return parse(values)
-    except SewError as error:
-        raise type(error)(f"{path}: {error}") from error
+        tokenizer = CTCTokenizer.from_files(
+            checkpoint.vocab, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens
+        )
+    except TokenizerError as error:
+        raise TokenizerError(f"{folder}: {error}") from error
+    blank = checkpoint.config.pad_token_id
+    if checkpoint.head == "ctc" and tokenizer.pad_token_id != blank:
+        # the loss would learn one blank and the text be read with another
+        said = f"{tokenizer.special['pad_token']!r} with id {tokenizer.pad_token_id}"
+        raise TokenizerError(f"{folder}: config.json says that the blank is pad_token_id {blank}, the tokenizer's pad token is {said}")
+    return tokenizer
+
+
+def _feature_extractor(folder: Path, checkpoint: Checkpoint) -> FeatureExtractor:
+    try:
+        return FeatureExtractor.from_dict({} if checkpoint.preprocessor is None else checkpoint.preprocessor)
+    except ConfigError as error:
+        raise ConfigError(f"{folder}: feature extractor: {error}") from error
 
 
 def _array(name: str, x: npt.ArrayLike) -> Array:
     try:
         return np.asarray(x)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:  # RuntimeError: a tensor that wants its gradient
         raise InputError(f"{name}: expected an array, found {type(x).__name__} ({error})") from error
-
-
-def _named(audio: object) -> str:
-    if isinstance(audio, (str, os.PathLike)):
-        return "standard input" if audio == "-" else os.fspath(audio)
-    return str(getattr(audio, "name", "audio"))
 
 
 def _memory() -> int:

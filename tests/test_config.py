@@ -320,3 +320,20 @@ def test_the_fewest_samples_for_frames_are_the_inverse_of_frames():
     assert config.minimum_samples == config.samples_for(3)
     assert SEWConfig().minimum_samples == 720
     assert sewnp.preset("sew-tiny").hop == 320
+
+
+def test_a_configuration_is_equal_to_itself_read_back_and_can_be_changed():
+    for config in (SEWConfig(), SEWDConfig(position_buckets=32)):
+        assert type(config).from_dict(config.to_dict()) == config
+        changed = dataclasses.replace(type(config).from_dict(config.to_dict()), conv_dim=(8, 8), conv_kernel=(3, 3), conv_stride=(2, 2))
+        assert changed.to_dict()["num_feat_extract_layers"] == 2
+
+
+def test_extra_keys_are_no_fields():
+    with pytest.raises(ConfigError, match="extra: expected a dict of keys that are no fields"):
+        SEWConfig(extra={"hidden_size": 5})
+
+
+def test_only_a_dict_describes_a_configuration():
+    with pytest.raises(ConfigError, match="expected a dict of fields, found list"):
+        SEWConfig.from_dict([1])

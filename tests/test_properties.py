@@ -337,3 +337,15 @@ def test_ragged_lists_are_refused_by_name(argument):
     arguments = {"input_values": np.zeros((2, 800), np.float32), argument: [[1.0, 0.0], [1.0]]}
     with pytest.raises(InputError, match=f"{argument}: expected an array, found list"):
         model(**arguments)
+
+
+def test_samples_too_large_for_float32_are_refused():
+    with pytest.raises(InputError, match="found 1 NaN or infinite ones in float32"):
+        sewnp.load("digits")(np.array([[*np.ones(800), 1e300]]))
+
+
+def test_from_config_refuses_what_is_no_configuration_head_or_seed():
+    config = sewnp.SEWConfig(hidden_size=16, num_attention_heads=2)
+    for wrong, arguments in ((config, {"head": "auto"}), ({}, {}), (config, {"seed": -1}), (config, {"seed": 1.5}), (config, {"dtype": None})):
+        with pytest.raises(ConfigError):
+            sewnp.from_config(wrong, **arguments)

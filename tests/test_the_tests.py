@@ -140,8 +140,8 @@ MUTANTS = [
     Mutant(
         "group norm with a variance for each channel of the group",
         "layers/normalization.py",
-        "np.square(centred).mean(axis=(1, 3)",
-        "np.square(centred).mean(axis=(1,)",
+        "np.square(centred, dtype=np.float64).mean(axis=(1, 3)",
+        "np.square(centred, dtype=np.float64).mean(axis=(1,)",
         "layers/test_normalization.py::test_group_norm_equals_a_loop",
     ),
     Mutant(

@@ -15,7 +15,7 @@ from sewnp.checkpoints.tensors import INDEX, SINGLE, TensorFile, open_tensors
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import CheckpointError, ConfigError
 from sewnp.initialization import fill
-from sewnp.parameters import HEADS, Head, Shapes, head_shapes, parameter_count, parameter_shapes
+from sewnp.parameters import Head, Shapes, head_shapes, parameter_count, parameter_shapes
 from sewnp.types import Array, DTypeLike
 
 ARCHITECTURES = {
@@ -26,6 +26,9 @@ ARCHITECTURES = {
     ("sew-d", "ctc"): "SEWDForCTC",
     ("sew-d", "classification"): "SEWDForSequenceClassification",
 }
+
+
+_HEAD_NAMES = {"lm_head", "layer_weights", "projector", "classifier"}
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ def read_checkpoint(
     fresh = head_shapes(config, chosen) if fresh_head_seed is not None else {}
     wanted = _wanted(config, chosen, files, folder)
     own = {} if fresh else head_shapes(config, chosen)
-    foreign = {_head_name(key) for other in HEADS for key in head_shapes(config, other)} | {"layer_weights"}
-    foreign -= {_head_name(key) for key in own} | ({"layer_weights"} if chosen == "classification" and not fresh else set())
+    foreign = _HEAD_NAMES - {_head_name(key) for key in own}
+    if chosen == "classification" and not fresh:
+        foreign -= {"layer_weights"}  # of this head, even where the configuration does not use them
     _check(keys, files, {key: shape for key, shape in wanted.items() if key not in fresh}, foreign, folder)
     weights = fill(fresh, config, seed=fresh_head_seed, dtype=dtype) if fresh_head_seed is not None else {}
     for key in wanted:
@@ -77,7 +81,8 @@ def read_checkpoint(
         config=config,
         head=chosen,
         weights={key: weights[key] for key in wanted},
-        preprocessor=_optional(folder / "preprocessor_config.json") or processor.get("feature_extractor"),
+        # where both are there, transformers reads the processor's
+        preprocessor=processor.get("feature_extractor") or _optional(folder / "preprocessor_config.json"),
         vocab=_optional(folder / "vocab.json"),
         tokenizer=_optional(folder / "tokenizer_config.json"),
         special_tokens=_optional(folder / "special_tokens_map.json"),
@@ -108,7 +113,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
                     write_json(scratch / name, values)
             save_file(tensors, scratch / SINGLE, metadata={"format": "pt"})
             (scratch / SINGLE).chmod((scratch / "config.json").stat().st_mode)  # safetensors lets nobody but the owner read it
-        (folder / INDEX).unlink(missing_ok=True)  # shards of an earlier checkpoint would no longer be true
+        # what an earlier checkpoint left here would no longer be true
+        for name in (INDEX, "processor_config.json", "special_tokens_map.json", "added_tokens.json"):
+            (folder / name).unlink(missing_ok=True)
+        for name in [name for name, values in jsons.items() if values is None]:
+            (folder / name).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:  # the latter for a full disk
         raise CheckpointError(f"{folder}: could not be written: {error}") from error
 
@@ -150,7 +159,7 @@ def _check(keys: Mapping[str, str], files: Mapping[str, TensorFile], wanted: Sha
     for spelled in sorted(files.keys() - set(keys.values())):
         unexpected.append(f"{spelled}: unexpected beside its other spelling, in {files[spelled].path.name}")
     if missing or wrong or unexpected:
-        only_head = not (wrong or unexpected) and all("encoder." not in line and "layer_norm" not in line for line in missing)
+        only_head = not (wrong or unexpected) and all(_head_name(line.removesuffix(": missing")) in _HEAD_NAMES for line in missing)
         hint = "\n  (the head is not in these files; fresh_head_seed=0 starts one with fresh weights)" if only_head else ""
         raise CheckpointError(f"{folder}: tensors do not fit config.json:\n  " + "\n  ".join(missing + wrong + unexpected) + hint)
 

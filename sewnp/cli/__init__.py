@@ -5,15 +5,24 @@ Results go to standard output, progress and errors to standard error.  Exit stat
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
 
-from sewnp.cli import classify, compare, inspect, trace, transcribe
+from sewnp.cli import check, classify, compare, inspect, trace, transcribe, vectors
 from sewnp.errors import SewError
 from sewnp.version import __version__
 
-COMMANDS = {"transcribe": transcribe, "classify": classify, "inspect": inspect, "trace": trace, "compare": compare}
+COMMANDS = {
+    "transcribe": transcribe,
+    "classify": classify,
+    "inspect": inspect,
+    "trace": trace,
+    "compare": compare,
+    "vectors": vectors,
+    "check": check,
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,6 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
     options = build_parser().parse_args(arguments)
+    if sys.stdout is None:
+        return 1  # closed before we began: there is nobody to tell, on standard output at least
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -53,5 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # whoever read the results has gone; keep Python from flushing into the closed pipe on its way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk behind standard output
+        print(f"sewnp: error: standard output: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

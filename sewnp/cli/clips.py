@@ -18,7 +18,12 @@ def add_clips(parser: argparse.ArgumentParser, *, model: str) -> None:
 def add_model(parser: argparse.ArgumentParser, *, default: str | None) -> None:
     """The option that names a model."""
     said = f" (default: {default})" if default else ""
-    parser.add_argument("--model", default=default, metavar="M", help=f"an embedded model's name or a checkpoint folder{said}")
+    parser.add_argument(
+        "--model",
+        default=default,
+        metavar="M",
+        help=f"an embedded model's name, a checkpoint folder, or a hub id: name/name, name/name@revision{said}",
+    )
 
 
 def for_each_clip(clips: Sequence[str], line: Callable[[str], str]) -> int:

@@ -77,6 +77,7 @@ def ctc_loss(
     """
     if reduction not in ("mean", "sum", "none"):
         raise InputError(f"reduction: expected mean, sum or none, found {reduction!r}")
+    log_probs = np.asarray(log_probs)
     alpha = see("alpha", ctc_alpha(log_probs, targets, input_lengths, target_lengths, blank=blank))
     losses = 0.0 - log_likelihood(alpha, input_lengths, target_lengths)  # a plain minus sign would make -0.0 of certainty
     in_clip = np.arange(log_probs.shape[1]) < np.asarray(input_lengths)[:, None]

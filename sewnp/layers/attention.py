@@ -12,7 +12,7 @@ from sewnp.types import Array, See, Weights
 def split_heads(x: Array, heads: int) -> Array:
     """Contiguous blocks of channels become heads.  (B, N, H) -> (B, h, N, H / h).  Raises InputError when they do not divide."""
     batch, frames, channels = x.shape
-    if channels % heads:
+    if heads < 1 or channels % heads:
         raise InputError(f"split_heads: {channels} channels do not divide into {heads} heads")
     return x.reshape(batch, frames, heads, channels // heads).swapaxes(1, 2)
 

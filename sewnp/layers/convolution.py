@@ -36,6 +36,8 @@ def grouped_conv1d(x: Array, weight: Array, bias: Array | None = None, *, groups
     into groups or the padded x is shorter than the kernel.
     """
     (batch, _, channels), (out, _, kernel) = x.shape, weight.shape
+    if groups < 1 or padding < 0:
+        raise InputError(f"grouped_conv1d: expected groups of 1 or more and padding of 0 or more, found {groups} and {padding}")
     if channels % groups or out % groups:
         raise InputError(f"grouped_conv1d: {channels} input and {out} output channels do not divide into {groups} groups")
     check_shape("grouped_conv1d weight", weight, (None, channels // groups, None))
@@ -68,6 +70,8 @@ def weight_norm(weight_g: Array, weight_v: Array) -> Array:
 
 
 def _frames(name: str, x: Array, *, kernel: int, stride: int) -> int:
+    if stride < 1:
+        raise InputError(f"{name}: expected a stride of 1 or more, found {stride}")
     frames = conv_length(x.shape[1], kernel=kernel, stride=stride)
     if frames < 1:
         raise InputError(f"{name}: expected at least {kernel} frames (one kernel), found {x.shape[1]}")

@@ -26,7 +26,7 @@ def group_norm(x: Array, weight: Array, bias: Array, *, groups: int, eps: float 
     mean = grouped.mean(axis=(1, 3), dtype=np.float64, keepdims=True)
     centred = grouped - mean.astype(x.dtype)
     rest = centred.mean(axis=(1, 3), dtype=np.float64, keepdims=True)  # of the mean, which was rounded to x.dtype
-    variance = np.square(centred).mean(axis=(1, 3), dtype=np.float64, keepdims=True) - np.square(rest)
+    variance = np.square(centred, dtype=np.float64).mean(axis=(1, 3), keepdims=True) - np.square(rest)
     normalised = centred * (1.0 / np.sqrt(variance + eps)).astype(x.dtype)
     return normalised.reshape(x.shape) * weight + bias
 

@@ -17,6 +17,7 @@ def squeeze(x: Array, factor: int) -> Array:
     Source: Wu et al. 2021, arXiv 2109.06870, section 4.2.
     """
     batch, frames, channels = x.shape
+    _check_factor("squeeze", factor)
     squeezed = frames // factor
     if squeezed < 1:
         raise InputError(f"squeeze: expected at least {factor} frames, found {frames}")
@@ -30,6 +31,14 @@ def upsample(x: Array, p: Weights, *, factor: int, frames: int, activation: Call
     multiple of the factor, zeros stand for the tail that the squeeze dropped.  The activation applies with factor 1 too.
     """
     batch, squeezed, channels = x.shape
+    _check_factor("upsample", factor)
+    if not squeezed * factor <= frames < (squeezed + 1) * factor:
+        raise InputError(f"upsample: {squeezed} squeezed frames times {factor} do not make {frames} frames")
     y = see("projection", linear(x, **p["projection"]))  # (B, N, factor H)
     y = see("activation", activation(y)).reshape(batch, squeezed * factor, channels)
     return np.pad(y, ((0, 0), (0, frames - squeezed * factor), (0, 0)))
+
+
+def _check_factor(name: str, factor: int) -> None:
+    if factor < 1:
+        raise InputError(f"{name}: expected a factor of 1 or more, found {factor}")

@@ -6,6 +6,8 @@ of our stages from their values of its inputs, so that the stage that is itself 
 """
 
 from sewnp.numerics.budgets import budgets, local_budgets, run_in
+from sewnp.numerics.capture import from_torch
+from sewnp.numerics.check import CaseReport, Report, check_vectors
 from sewnp.numerics.compare import Comparison, Row, compare, judge_replay
 from sewnp.numerics.files import StageFile, open_stages
 from sewnp.numerics.measure import Measure, measure
@@ -13,26 +15,33 @@ from sewnp.numerics.precision import Precision, round_to_bfloat16, round_to_floa
 from sewnp.numerics.replay import Replay, replay
 from sewnp.numerics.stages import STAGE_LIST_VERSION, Stage, kind_of, stage_list
 from sewnp.numerics.trace import Inputs, Recorder, Trace, fingerprint, trace, write_trace
+from sewnp.numerics.variants import name_causes
+from sewnp.numerics.vectors import write_vectors
 
 __all__ = [
     "STAGE_LIST_VERSION",
+    "CaseReport",
     "Comparison",
     "Inputs",
     "Measure",
     "Precision",
     "Recorder",
     "Replay",
+    "Report",
     "Row",
     "Stage",
     "StageFile",
     "Trace",
     "budgets",
+    "check_vectors",
     "compare",
     "fingerprint",
+    "from_torch",
     "judge_replay",
     "kind_of",
     "local_budgets",
     "measure",
+    "name_causes",
     "open_stages",
     "replay",
     "round_to_bfloat16",
@@ -41,4 +50,5 @@ __all__ = [
     "stage_list",
     "trace",
     "write_trace",
+    "write_vectors",
 ]

@@ -32,7 +32,7 @@ def upsampled(s: Scene) -> Mistakes:
 def restored(s: Scene) -> Mistakes:
     """Wide frames cut into frames, and the tail behind them."""
     y, factor = s.used["encoder.upsample.activation"], s.config.squeeze_factor
-    batch, n, channels = y.shape
+    batch, n, _ = y.shape
     frames, hidden = s.right.shape[1:]
     tail = frames - n * factor
     cut = y.reshape(batch, n * factor, hidden)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sewnp.numerics.measure import Measure, measure, transposition
+from sewnp.numerics.replay import usable
 from sewnp.numerics.stages import kind_of
 from sewnp.types import Array
 
@@ -92,10 +93,10 @@ def compare(
     compare, all of ours by default, or ``theirs`` for those that they have; what they lack counts as missing.  Names of theirs that we do not
     know are unknown, whatever was asked for.
     """
-    chosen = None if names is None else frozenset(names)
-    wanted = [name for name in truth if chosen is None or name in chosen]
+    ours, chosen = dict.fromkeys(truth), None if names is None else frozenset(names)
+    wanted = [name for name in ours if chosen is None or name in chosen]
     rows = [_row(name, truth[name], theirs.get(name), budgets.get(name, 0.0)) for name in wanted]
-    strangers = [name for name in theirs if name not in truth]
+    strangers = [name for name in theirs if name not in ours]  # not "in truth": that of a Mapping would read the stage
     rows += [Row(name, "unknown", detail="no stage of this run has this name") for name in strangers]
     return Comparison(tuple(rows))
 
@@ -103,13 +104,30 @@ def compare(
 def judge_replay(
     comparison: Comparison, local: Mapping[str, Array], theirs: Mapping[str, Array], budgets: Mapping[str, float]
 ) -> Comparison:
-    """Mark the rows whose stage is wrong in itself: their value is beyond the local budget from what we make of their inputs."""
+    """Mark the rows whose stage is wrong in itself: their value is beyond the local budget from what we make of their inputs.
+
+    Where their value cannot be gone on with (another shape, NaN), what follows was computed from ours instead and would look wrong without
+    being so.  Nothing is blamed then until a stage agrees again; and as shapes and NaN spread, only the first of them is blamed.
+    """
     rows = []
+    cut = ""  # the stage behind which we are on our own
+    spread = False
     for row in comparison.rows:
-        if row.name in theirs and row.name in local and row.status != "unknown":
-            budget = budgets.get(row.name, 0.0)
-            alone = _row(row.name, local[row.name], theirs[row.name], budget)
-            row = replace(row, local=alone.measure, origin=alone.status != "agrees")
+        if row.status not in ("missing", "unknown") and row.name in local:
+            found = theirs[row.name]
+            alone = _row(row.name, local[row.name], found, budgets.get(row.name, 0.0))
+            wrong, unusable = alone.status != "agrees", not usable(local[row.name], found)
+            origin = wrong and not cut and not (unusable and spread)
+            if wrong and not origin:
+                row = replace(
+                    row, detail="; ".join(part for part in (row.detail, f"not judged: behind {cut}" if cut else "") if part)
+                )
+            row = replace(row, local=alone.measure, origin=origin)
+            kind = kind_of(row.name)
+            if unusable:
+                cut, spread = cut or row.name, True
+            elif not wrong and kind.kind == "float" and kind.axes.startswith("B"):  # others do not depend on what went before
+                cut = ""
         rows.append(row)
     return replace(comparison, rows=tuple(rows), replayed=True)
 
@@ -141,8 +159,8 @@ def _row(name: str, truth: Array, found: Array | None, budget: float) -> Row:
     axes = transposition(truth, found, budget=budget)
     if axes is not None:
         return Row(name, "transposed", budget, measured, f"ours with axes {axes}")
-    kind = kind_of(name).kind
-    return Row(name, "diverges", budget, measured, f"{kind} stages have to be equal" if kind != "float" else "")
+    exact = {"b": "boolean", "i": "integer"}.get(truth.dtype.kind)
+    return Row(name, "diverges", budget, measured, f"{exact} stages have to be equal" if exact else "")
 
 
 def _short(value: str) -> str:

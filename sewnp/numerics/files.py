@@ -2,12 +2,15 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from sewnp.checkpoints import TensorFile, open_file
 from sewnp.errors import CheckpointError, TraceError
@@ -22,7 +25,8 @@ class StageFile(Mapping[str, Array]):
     """Stages by name, each read when it is asked for.  Made by :func:`open_stages`."""
 
     path: Path
-    source: Any
+    source: TensorFile | Mapping[str, Path] | None
+    """The open safetensors file, the files of a folder, or nothing for .npz."""
     names: tuple[str, ...]
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -31,6 +35,9 @@ class StageFile(Mapping[str, Array]):
             raise KeyError(name)
         return self.stored(name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.names  # a Mapping's own would read the stage
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
@@ -38,15 +45,20 @@ class StageFile(Mapping[str, Array]):
         return len(self.names)
 
     def stored(self, name: str) -> Array:
-        """An array by its name in the file, arguments included.  Raises TraceError when it is damaged."""
+        """An array by its name in the file, arguments included.  Raises TraceError when it is damaged or holds no numbers."""
         try:
             if isinstance(self.source, TensorFile):
-                return self.source.read(name)
-            if isinstance(self.source, dict):
-                return np.asarray(np.load(self.source[name], mmap_mode="r", allow_pickle=False))
-            return np.asarray(self.source[name])
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+                array = self.source.read(name)
+            elif isinstance(self.source, Mapping):
+                array = np.asarray(np.load(self.source[name], mmap_mode="r", allow_pickle=False))
+            else:
+                with _archive(self.path) as archive:
+                    array = np.asarray(archive[name])
+        except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
             raise TraceError(f"{self.path}: {name}: cannot be read: {error}") from error
+        if array.dtype.kind not in "fiub":
+            raise TraceError(f"{self.path}: {name}: expected floats, integers or booleans, found {array.dtype}")
+        return array
 
     def arguments(self) -> dict[str, Array]:
         """The arguments of the run, where the file keeps them: ``input_values`` and so on."""
@@ -66,10 +78,10 @@ def open_stages(path: str | Path) -> StageFile:
         raise TraceError(f"{path}: no such file")
     if path.suffix == ".npz":
         try:
-            archive = np.load(path, allow_pickle=False)
+            with _archive(path) as archive:
+                return StageFile(path, None, tuple(archive.files))
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise TraceError(f"{path}: not a readable .npz file: {error}") from error
-        return StageFile(path, archive, tuple(archive.files))
     if path.suffix != ".safetensors":
         raise TraceError(f"{path}: expected .safetensors, .npz or a folder of .npy, found {path.suffix or 'no suffix'}")
     try:
@@ -77,6 +89,17 @@ def open_stages(path: str | Path) -> StageFile:
     except CheckpointError as error:
         raise TraceError(str(error)) from error
     return StageFile(path, file, _order(file), file.metadata)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Any]:
+    """An open .npz file.  The handle is ours, because np.load forgets to close that of a damaged one."""
+    with path.open("rb") as handle:
+        loaded = np.load(handle, allow_pickle=False)
+        if not hasattr(loaded, "files"):
+            raise ValueError("a single array, not an archive of them")
+        with loaded:
+            yield loaded
 
 
 def _order(file: TensorFile) -> tuple[str, ...]:

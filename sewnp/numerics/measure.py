@@ -36,7 +36,7 @@ def measure(truth: Array, found: Array, *, budget: float = 0.0) -> Measure:
     worst = np.unravel_index(int(error.argmax()), truth.shape)
     lengths = math.sqrt(a @ a) * math.sqrt(b @ b)
     cosine = float(a @ b) / lengths if lengths > 0 else float(not a.any() and not b.any())
-    share = np.count_nonzero(error > budget) / error.size
+    share = float(np.count_nonzero(error > budget)) / error.size
     return Measure(float(error.max()), float(error.mean()), cosine, share, tuple(map(int, worst)))
 
 

@@ -45,6 +45,9 @@ class Renamed(Mapping[str, Array]):
         except (ValueError, IndexError) as error:
             raise TraceError(f"{key}: shape {value.shape} is not what the map says of {name}: {error}") from error
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.source  # a Mapping's own would read the stage
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.source)
 
@@ -246,7 +249,7 @@ def _target(path: str, key: str, value: object) -> Target:
     match value:
         case {"stage": str(stage), "transpose": [*axes]} if size == 2 and all(type(axis) is int for axis in axes):
             return Target(stage, transposed(*axes))
-        case {"stage": str(stage), "heads": int(heads)} if size == 2 and heads > 0:
+        case {"stage": str(stage), "heads": heads} if size == 2 and type(heads) is int and heads > 0:
             return Target(stage, split(heads))
         case {"stage": str(stage)} if size == 1:
             return Target(stage)

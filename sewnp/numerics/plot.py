@@ -1,35 +1,101 @@
 """A comparison drawn: the error of every stage along the depth of the network."""
 
+from itertools import groupby
+
 import numpy as np
 
 from sewnp.extras import need
-from sewnp.numerics.compare import Comparison
+from sewnp.numerics.compare import Comparison, Row
 from sewnp.plots import COLORS, Axes
 
 BLUE, GREEN, VERMILION = COLORS[0], COLORS[2], COLORS[4]
-FLOOR, CEILING = 1e-9, 10.0  # an exact stage has no place on a logarithmic axis, an infinite error neither
+CEILING = 10.0
+"""An infinite error has no place on an axis: it stands here, and so does all that is larger."""
 
 
 def plot_comparison(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     """The error of every stage along the depth of the network, against its budget.
 
-    Stages within their budget are circles, others crosses; what is wrong in itself, after a replay, is ringed and named.
+    Stages within their budget are dots, others crosses; an exact stage stands on the lower edge and an infinite error on the upper.  What is
+    wrong in itself, after a replay, is ringed, numbered, and named beside the axes; without a replay, the first stage that does not agree is.
+    Stages without a measurement (missing, of another shape) are crosses on the upper edge.
     """
+    alone = ax is None
     if ax is None:
-        ax = need("matplotlib.pyplot", "plots").subplots(figsize=(7.5, 3.4), layout="constrained")[1]
-    rows = [row for row in comparison.rows if row.measure is not None]
+        ax = need("matplotlib.pyplot", "plots").subplots(figsize=(9.0, 4.4), layout="constrained")[1]
+    rows = [row for row in comparison.rows if row.status != "unknown"]
     depth = np.arange(len(rows))
-    errors = np.array([row.measure.max_error if row.measure else 0.0 for row in rows])
+    errors = np.array([row.measure.max_error if row.measure else np.inf for row in rows])
     budgets = np.array([row.budget for row in rows])
     fine = np.array([row.status == "agrees" for row in rows], dtype=bool)
-    shown = np.clip(np.nan_to_num(errors, posinf=CEILING), FLOOR, CEILING)
-    ax.step(depth, np.clip(budgets, FLOOR, None), where="mid", color=BLUE, label="budget")
+    lowest = min([1e-7, *budgets[budgets > 0], *errors[(errors > 0) & np.isfinite(errors)]])
+    floor = 10.0 ** np.floor(np.log10(lowest) - 0.5)
+    shown = np.clip(errors, floor, CEILING)
+    for left, right, shaded in _blocks(rows):
+        if shaded:
+            ax.axvspan(left - 0.5, right + 0.5, color="0.95", lw=0)
+    ax.step(depth, np.where(budgets > 0, budgets, np.nan), where="mid", color=BLUE, lw=1.2, label="budget")
     ax.plot(depth[fine], shown[fine], "o", ms=3.5, color=GREEN, label="agrees")
-    ax.plot(depth[~fine], shown[~fine], "x", ms=5, color=VERMILION, label="does not agree")
-    for i, row in enumerate(rows):
-        if row.origin:
-            ax.plot(i, shown[i], "o", ms=11, mfc="none", mec=VERMILION)
-            ax.annotate(row.name, (i, shown[i]), xytext=(0, 9), textcoords="offset points", ha="right", fontsize="small")
-    ax.set(yscale="log", xlabel="stage, in the order of computation", ylabel="largest error / scale of the stage")
-    ax.legend(loc="lower right")
+    if not fine.all():
+        ax.plot(depth[~fine], shown[~fine], "x", ms=5, color=VERMILION, label="does not agree", clip_on=False)
+    ax.set(yscale="log", ylim=(floor, CEILING), xlim=(-1, max(len(rows), 1)), ylabel="largest error / scale of the stage")
+    ax.set_xticks(*_ticks(rows), rotation=45, ha="right", rotation_mode="anchor")
+    _name_culprits(ax, rows, shown)
+    ax.set_title(_shortened(comparison.verdict.partition(";")[0]), loc="left", fontsize="medium")
+    if alone:
+        ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize="small", frameon=False)
+    else:  # other people's figures have a layout of their own
+        ax.legend(fontsize="small")
     return ax
+
+
+def _part(row: Row) -> str:
+    """The part of the network that a stage belongs to: convolutions, a layer, what stands between them."""
+    name = row.name.split(".")
+    if row.name.startswith("feature_extractor"):
+        return "convolutions"
+    if "layers" in name or "layer" in name:
+        return f"layer {name[name.index('layers' if 'layers' in name else 'layer') + 1]}"
+    if "upsample" in name or "last_hidden_state" in name:
+        return "upsample"
+    return "squeeze" if name[0] == "encoder" else "head" if name[0] in HEAD else "frames"
+
+
+HEAD = ("weighted_layers", "projector", "pooled", "logits", "log_probs", "ctc", "loss")
+
+
+def _blocks(rows: list[Row]) -> list[tuple[int, int, bool]]:
+    """First and last stage of every part, and whether it is shaded: every other one."""
+    parts = [(part, len(list(group))) for part, group in groupby(rows, _part)]
+    ends = np.cumsum([count for _, count in parts])
+    return [(int(end - count), int(end - 1), i % 2 == 1) for i, ((_, count), end) in enumerate(zip(parts, ends, strict=True))]
+
+
+def _ticks(rows: list[Row]) -> tuple[list[float], list[str]]:
+    """A tick in the middle of every part.  Parts of one or two stages have no room for a name, nor have all of many layers."""
+    blocks = [(left, right) for left, right, _ in _blocks(rows) if right - left >= 2]
+    step = -(-len(blocks) // 24)
+    return [(left + right) / 2 for left, right in blocks[::step]], [_part(rows[left]) for left, _ in blocks[::step]]
+
+
+def _name_culprits(ax: Axes, rows: list[Row], shown: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    culprits = [i for i, row in enumerate(rows) if row.origin] or [i for i, row in enumerate(rows) if row.status != "agrees"][:1]
+    lines = []
+    for number, i in enumerate(culprits[:MOST], 1):
+        row = rows[i]
+        ax.plot(i, shown[i], "o", ms=11, mfc="none", mec=VERMILION, clip_on=False)
+        ax.annotate(
+            str(number), (i, shown[i]), xytext=(0, 7), textcoords="offset points", ha="center", va="bottom", annotation_clip=False
+        )
+        lines.append(f"{number}  {row.name}: {_shortened(row.cause or row.detail or row.status)}")
+    if len(culprits) > MOST:
+        lines.append(f"... and {len(culprits) - MOST} more")
+    ax.set_xlabel("\n".join(lines), loc="left", fontsize="small")
+
+
+MOST = 6
+"""How many culprits are named."""
+
+
+def _shortened(text: str, most: int = 90) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -26,9 +26,9 @@ class StageKind:
     pattern: str
     """A name in which ``{i}`` stands for a layer's number."""
     axes: str
-    """Names of the axes.  B batch, n samples, T frames, N squeezed frames, C channels of a convolution, H hidden size, I width of the
-    feed-forward, h heads, d = H / h, K taps, G groups, s squeeze factor, R rows of the position table, V tokens, S states of the CTC lattice,
-    P projection of the classification head, L labels."""
+    """Names of the axes.  B batch, n samples, T frames (in the convolution stack, of the convolution at hand), N squeezed frames, C channels
+    of a convolution, H hidden size, I width of the feed-forward, h heads, d = H / h, K taps, G groups, s squeeze factor, R rows of the
+    position table, V tokens, S states of the CTC lattice, P projection of the classification head, L labels."""
     meaning: str
     kind: Kind = "float"
 
@@ -127,7 +127,7 @@ KINDS: tuple[StageKind, ...] = (
 def kind_of(name: str) -> StageKind:
     """What a stage's name stands for.  Raises InputError for a name that is no stage."""
     found = _BY_PATTERN.get(re.sub(r"\.\d+\.", ".{i}.", name))
-    if found is None:
+    if found is None or "{" in name:
         raise InputError(f"{name}: no stage of stage list {STAGE_LIST_VERSION} has this name")
     return found
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def metadata(model: Model, inputs: Inputs) -> dict[str, str]:
 def fingerprint(model: Model) -> str:
     """A hash of what the model computes: its family, head, configuration and weights.  The same in float32 and float64."""
     digest = hashlib.sha256()
-    config = {name: value for name, value in model.config.to_dict().items() if name not in model.config.extra}
+    config = replace(model.config, extra={}).to_dict()
     digest.update(json.dumps([config, model.head], sort_keys=True).encode())
     for name, weight in sorted(model.flat_weights().items()):
         digest.update(f"{name} {weight.shape} ".encode())
@@ -144,7 +144,7 @@ def write_trace(path: str | Path, recorded: Trace) -> None:
     """Write a trace as safetensors, whole or not at all.
 
     The order of the stages stands in the metadata under ``order``; the arguments of the run stand beside them as ``inputs.input_values`` and
-    so on, so that whoever has the file and the model can repeat it.
+    so on, so that whoever has the file and the model can repeat it.  The same trace gives the same bytes.
     """
     arguments = {} if recorded.inputs is None else recorded.inputs.arguments()
     given = {f"{INPUT}{name}": np.asarray(value) for name, value in arguments.items() if value is not None}
@@ -153,5 +153,17 @@ def write_trace(path: str | Path, recorded: Trace) -> None:
     try:
         with whole_file(Path(path)) as scratch:
             save_file(tensors, scratch, metadata=meta)
+            _sort_metadata(scratch)
     except OSError as error:
         raise TraceError(f"{path}: could not be written: {error}") from error
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order: safetensors writes them in an order that changes from run to run."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(size))  # as long as before, because it says the same

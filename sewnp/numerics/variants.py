@@ -1,14 +1,15 @@
 """Known mistakes: what a stage becomes when it is computed wrongly in a particular way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 
 from sewnp.model import Model
 from sewnp.numerics import causes, causes_attention, causes_heads
 from sewnp.numerics.compare import Comparison
-from sewnp.numerics.measure import largest_error
+from sewnp.numerics.measure import largest_error, measure
 from sewnp.numerics.precision import in_precision
 from sewnp.numerics.replay import Replay
 from sewnp.numerics.scene import Mistakes, Scene, Variant
@@ -78,10 +79,6 @@ VARIANTS: dict[str, Variant] = {
 }
 """For every pattern of stage names, the mistakes that are known there."""
 
-NAMED = 3
-"""How many causes that fit alike are named at most; the best first."""
-
-
 LOWEST = -1e30
 """Below this a value stands for minus infinity: many ports mask with the lowest number there is."""
 
@@ -96,27 +93,42 @@ def name_causes(
 ) -> Comparison:
     """Name the cause of every stage that is wrong in itself, where a known mistake reproduces its value to within the local budget.
 
-    model: the one of the replay.  budgets: local ones.  What differs less than arithmetic does, as tanh GELU with ten digits of its constant
-    or with all, cannot be told apart: then up to :data:`NAMED` causes are named, joined by "or".
+    model: the one of the replay.  budgets: local ones.  Mistakes that differ from each other by less than arithmetic does, such as two very
+    small eps, cannot be told apart: then all that fit are named, the best first.
     """
     exact = in_precision(model, "float64")
     rows = []
     for row in comparison.rows:
         if row.origin:
             scene = Scene(row.name, exact, replayed.used, replayed.inputs, replayed.local[row.name])
-            row = replace(row, cause=cause_of(scene, theirs[row.name], budgets.get(row.name, 0.0)))
+            row = replace(row, cause=in_words(causes_of(scene, theirs[row.name], budgets.get(row.name, 0.0))))
         rows.append(row)
     return replace(comparison, rows=tuple(rows))
 
 
-def cause_of(scene: Scene, found: Array, budget: float) -> str:
-    """The mistakes that make the stage what was found, or nothing."""
+def causes_of(scene: Scene, found: Array, budget: float) -> list[str]:
+    """The mistakes that make the stage what was found, the closest first."""
     fits: dict[str, float] = {}
     if found.dtype.kind == "f":
         found = np.where(found < LOWEST, -np.inf, found)
     with np.errstate(all="ignore"):  # a mistake may well divide by zero
         for said, value in mistakes(scene):
-            error = largest_error(value, found) if value.shape == found.shape else np.inf
-            if error <= budget:
-                fits[said] = min(error, fits.get(said, error))
-    return " or ".join(sorted(fits, key=lambda said: fits[said])[:NAMED])
+            if value.shape == found.shape and largest_error(value, found) <= budget:
+                # the mean, because rounding averages out and a systematic difference does not
+                fits[said] = min(measure(value, found).mean_error, fits.get(said, np.inf))
+    return sorted(fits, key=lambda said: fits[said])
+
+
+def in_words(causes: Sequence[str]) -> str:
+    """Alternatives in one phrase: "tanh GELU instead of erf GELU", "relu instead of erf GELU" -> "tanh GELU or relu instead of erf GELU"."""
+    words = [cause.split() for cause in causes]
+    start, end = _shared(words), _shared([part[::-1] for part in words])
+    middles = [" ".join(part[start : len(part) - end]) for part in words]
+    if len(causes) < 2 or not all(middles):
+        return " or ".join(causes)
+    return " ".join([*words[0][:start], " or ".join(middles), *words[0][len(words[0]) - end :]])
+
+
+def _shared(words: Sequence[Sequence[str]]) -> int:
+    """How many words all begin with alike."""
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False)))

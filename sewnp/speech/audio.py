@@ -24,6 +24,11 @@ HIGHEST_RATE = 1_000_000
 
 # Chunk sizes as libsndfile's log of the header gives them for WAV ("data"), AIFF ("SSND") and AU ("Data Size").
 _CUT_CHUNK = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# RF64, Wave64 and VOC say it in words of their own
+_TRUNCATED = re.compile(
+    r"Calculated frame count \d+ does not match value from 'ds64' chunk|^riff +: \d+ \(should be \d+\)|Seems to be a truncated file",
+    re.MULTILINE,
+)
 _TORN_PAGE = re.compile(r"^Ogg ?: Junk after the last page", re.MULTILINE)
 # Programs that write WAV into a pipe cannot go back to fill in the size; they leave 0xFFFFFFFF (ffmpeg) or about 2**31 (sox).
 _SIZE_UNKNOWN = 0x7FFF0000
@@ -136,15 +141,21 @@ def _finite(name: str, x: Array) -> Array:
     return x
 
 
+def source_name(source: object) -> str:
+    """What to call a source of audio in messages: a path, an open file, or samples."""
+    if isinstance(source, str | os.PathLike):
+        return "standard input" if source == "-" else os.fsdecode(source)
+    if not hasattr(source, "read"):
+        return "audio"
+    given = getattr(source, "name", None)
+    return given if isinstance(given, str) else "audio file object"
+
+
 def _read_bytes(source: Source) -> tuple[str, bytes]:
     """What to call the source in messages, and all of its bytes."""
-    if isinstance(source, str | os.PathLike):
-        name = "standard input" if source == "-" else os.fsdecode(source)
-    elif hasattr(source, "read"):
-        given = getattr(source, "name", None)
-        name = given if isinstance(given, str) else "audio file object"
-    else:
+    if not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
         raise InputError(f"source: expected a path, a file object or '-' for standard input, found {type(source).__name__}")
+    name = source_name(source)
     try:
         if source == "-":
             if sys.stdin is None:
@@ -175,7 +186,8 @@ def _decode(name: str, data: bytes) -> tuple[Array, int]:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             promised, rate, kind, log = file.frames, file.samplerate, file.format, file.extra_info
-            channels = file.read(dtype="float32", always_2d=True)
+            # some codecs (GSM 6.10, G.721) cannot seek, and soundfile wants to be told how many frames they have
+            channels = file.read(-1 if file.seekable() else promised, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"{name}: not audio that can be decoded, or damaged (libsndfile: {error.error_string})") from error
     except (MemoryError, ValueError) as error:  # ValueError: NumPy is asked for more than it can count
@@ -196,6 +208,8 @@ def _missing(data: bytes, kind: str, log: str, promised: int, found: int) -> str
         return f"the header promises {cut[1]} bytes of sound, found {cut[2]}"
     if _TORN_PAGE.search(log):
         return "its last page is incomplete"
+    if _TRUNCATED.search(log):
+        return "its header promises more sound than there is"
     # MP3 counts its frames in an Info or Xing header or not at all; without one libsndfile guesses from the size, and badly.
     start = _after_id3(data)
     counted = kind != "MP3" or re.search(rb"Xing|Info", data[start : start + 4096]) is not None

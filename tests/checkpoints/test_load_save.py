@@ -603,3 +603,40 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match=r"b\.safetensors: lm_head\.bias: also in a\.safetensors"):
         sewnp.load(tmp_path)
+
+
+def test_the_processors_file_wins_over_the_old_one(tmp_path):
+    """As in transformers, which reads preprocessor_config.json only where there is no processor_config.json."""
+    model = sewnp.load("digits")
+    model.save(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"sampling_rate": 8000, "do_normalize": False}))
+    (tmp_path / "processor_config.json").write_text(json.dumps({"feature_extractor": model.feature_extractor.to_dict()}))
+    assert transformers.AutoFeatureExtractor.from_pretrained(tmp_path).sampling_rate == 16000
+    assert sewnp.load(tmp_path).feature_extractor.sampling_rate == 16000
+
+
+def test_saving_over_another_checkpoint_leaves_nothing_of_it(tmp_path):
+    sewnp.load("digits").save(tmp_path)
+    for name in ("processor_config.json", "special_tokens_map.json", "added_tokens.json", "model.safetensors.index.json"):
+        (tmp_path / name).write_text("{}")
+    sewnp.load("digit-words").save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "preprocessor_config.json"]
+    assert sewnp.load(tmp_path).tokenizer is None
+
+
+def test_two_different_blanks_are_refused(tmp_path):
+    sewnp.load("digits").save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"pad_token_id": 5}))
+    with pytest.raises(sewnp.TokenizerError, match="the blank is pad_token_id 5, the tokenizer's pad token is '<pad>' with id 0"):
+        sewnp.load(tmp_path)
+    assert sewnp.load(tmp_path, head=None).config.pad_token_id == 5  # without a CTC head there is no blank to mistake
+
+
+def test_the_fresh_head_is_offered_only_where_it_helps(tmp_path):
+    sewnp.load("digits").save(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({key: x for key, x in tensors.items() if not key.endswith("masked_spec_embed")}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="masked_spec_embed: missing") as error:
+        sewnp.load(tmp_path)
+    assert "fresh_head_seed" not in str(error.value)

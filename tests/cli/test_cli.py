@@ -142,3 +142,27 @@ def test_module_and_closed_pipe(clips: Path) -> None:
     process.stderr.close()
     assert process.wait() == 1
     assert err == b""
+
+
+def run_shell(command: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(["bash", "-c", command.replace("sewnp", f"{sys.executable} -m sewnp")], capture_output=True, check=False)
+
+
+def test_a_full_disk_behind_the_output(clips: Path) -> None:
+    for command in ("transcribe", "inspect"):
+        done = run_shell(f"sewnp {command} {'digits' if command == 'inspect' else clips / 'three_one_four.wav'} > /dev/full")
+        assert done.returncode == 1
+        assert done.stderr.decode().startswith("sewnp: error: standard output: No space left on device")
+
+
+def test_a_name_that_is_not_utf8(clips: Path, tmp_path: Path) -> None:
+    clip = clips / "three_one_four.wav"
+    done = run_shell(f"cp {clip} {tmp_path}/$'\\xff.wav' && PYTHONIOENCODING=utf-8 sewnp transcribe {tmp_path}/*.wav {clip}")
+    assert done.returncode == 0, done.stderr
+    assert [line.split(b"\t")[1] for line in done.stdout.splitlines()] == [b"THREE ONE FOUR ONE FIVE NINE"] * 2
+
+
+def test_output_closed_before_we_began(clips: Path) -> None:
+    done = run_shell(f"sewnp transcribe {clips / 'three_one_four.wav'} >&-")
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr

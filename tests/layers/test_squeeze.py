@@ -139,3 +139,16 @@ def test_good_manners():
 def test_squeeze_refuses_less_than_one_group(frames, factor):
     with pytest.raises(InputError, match=f"squeeze: expected at least {factor} frames, found {frames}"):
         squeeze(np.zeros((1, frames, 2)), factor)
+
+
+def test_sizes_that_make_no_sense_are_refused():
+    x = np.zeros((1, 4, 4))
+    p = {"projection": {"weight": np.zeros((8, 4)), "bias": np.zeros(8)}}
+    for wrong in (
+        lambda: squeeze(x, 0),
+        lambda: upsample(x, p, factor=0, frames=8, activation=np.tanh),
+        lambda: upsample(x, p, factor=2, frames=7, activation=np.tanh),
+        lambda: upsample(x, p, factor=2, frames=10, activation=np.tanh),
+    ):
+        with pytest.raises(InputError):
+            wrong()

@@ -489,3 +489,18 @@ def test_slow_imports_are_put_off():
         "assert 'soundfile' in sys.modules and 'scipy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("form", ["RF64", "W64", "VOC"])
+def test_truncated_formats_for_long_recordings(form):
+    whole = encoded(np.zeros(8000, np.float32) + 0.1, format=form, subtype="PCM_16")
+    assert len(read_audio(io.BytesIO(whole))) == 8000
+    with pytest.raises(AudioError, match="cut short: its header promises more sound than there is"):
+        read_audio(io.BytesIO(whole[: len(whole) // 2]))
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "GSM610"), ("AU", "G721_32")])
+def test_codecs_that_cannot_seek(form, subtype):
+    tone = 0.5 * np.sin(np.arange(16000) * 0.1).astype(np.float32)
+    found = read_audio(io.BytesIO(encoded(tone, format=form, subtype=subtype)))
+    assert np.corrcoef(found[: len(tone)], tone[: len(found)])[0, 1] > 0.9

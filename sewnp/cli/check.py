@@ -1,0 +1,63 @@
+"""``sewnp check``: a port's results, judged."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from sewnp.checkpoints.files import whole_file
+from sewnp.errors import SewError, TraceError
+from sewnp.numerics import Report, check_vectors
+
+HELP = "judge a port's results on a suite of conformance vectors"
+DESCRIPTION = """\
+Judge what a port computed for the cases of a suite that sewnp vectors wrote: pass or fail for
+each case, and of each that fails the first stage, in the order of computation, that diverges.
+
+RESULTS holds one entry a case: <case>.safetensors, <case>.npz, a folder <case>/ of .npy, or
+<case>.json for the cases about text. A port may leave stages out, but not those that the
+manifest says are required.
+
+Exit status: 0 all pass, 1 not, 2 could not check."""
+EXAMPLES = """\
+examples:
+  sewnp check conformance results
+  sewnp check conformance results --cases 'sew-d-*' 'ctc-*'
+  sewnp check conformance results --junit report.xml"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this command."""
+    parser.add_argument("folder", metavar="DIR", help="a suite written by sewnp vectors")
+    parser.add_argument("results", metavar="RESULTS", help="the folder with the port's results")
+    parser.add_argument("--cases", nargs="+", default=[], metavar="NAME", help="judge only these cases, with * and ?")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, a test a stage")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Judge the results -> exit status."""
+    try:
+        report = check_vectors(options.folder, options.results, options.cases)
+        if options.junit:
+            _write_junit(report, Path(options.junit))
+    except SewError as error:
+        print(f"sewnp: error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(report.to_dict(), indent=2) if options.json else table(report))
+    return 0 if report.passes else 1
+
+
+def table(report: Report) -> str:
+    """The report as text: a line a case, then the verdict."""
+    width = max(len(case.name) for case in report.cases)
+    lines = [f"{'pass' if case.passes else 'FAIL'}  {case.name:<{width}}  {case.verdict}" for case in report.cases]
+    return "\n".join([*lines, "", report.verdict])
+
+
+def _write_junit(report: Report, path: Path) -> None:
+    try:
+        with whole_file(path) as scratch:
+            scratch.write_text(report.to_junit(), encoding="utf-8")
+    except OSError as error:
+        raise TraceError(f"{path}: could not be written: {error}") from error

@@ -1,0 +1,33 @@
+"""``sewnp vectors``: a conformance suite that any port can be held against."""
+
+import argparse
+import sys
+
+from sewnp.numerics import write_vectors
+
+HELP = "write a suite of conformance vectors for ports in any language"
+DESCRIPTION = """\
+Write a suite of small random models with inputs and the true value of every stage, for whoever
+writes SEW or SEW-D in another language. Reading it needs JSON and safetensors, no Python: the
+README.md in the folder says how.
+
+An earlier suite in the folder is replaced; a folder with other files is refused."""
+EXAMPLES = """\
+examples:
+  sewnp vectors conformance
+  sewnp check conformance results      (see sewnp check)"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this command."""
+    parser.add_argument("folder", metavar="DIR", help="the folder to write; it is made where it is missing")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="what to draw weights and inputs from (default: %(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the suite -> exit status."""
+    names = write_vectors(options.folder, options.seed)
+    print(f"sewnp: {len(names)} cases in {options.folder}; its README.md says how to use them", file=sys.stderr)
+    return 0

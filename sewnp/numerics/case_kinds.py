@@ -1,0 +1,211 @@
+"""What a case of the conformance suite is, and the weights and inputs that a seed makes of it."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from sewnp.checkpoints import nest
+from sewnp.config import Config, SEWConfig, SEWDConfig
+from sewnp.layers.masking import Masking
+from sewnp.model import Model
+from sewnp.numerics.trace import Inputs
+from sewnp.parameters import Head, parameter_shapes
+from sewnp.types import Array
+
+TINY: dict[str, Any] = {
+    "vocab_size": 11,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "conv_dim": (6, 8),
+    "conv_kernel": (10, 3),
+    "conv_stride": (5, 2),
+    "num_conv_pos_embeddings": 5,
+    "num_conv_pos_embedding_groups": 4,
+    "classifier_proj_size": 6,
+    "id2label": {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"},
+}
+TINY_D = TINY | {"max_position_embeddings": 16, "position_buckets": 8}
+NO_SAMPLE = -1
+"""As a length: no sample of the clip is real.  0 is a clip that is just too short for one frame."""
+
+
+@dataclass(frozen=True)
+class NetworkCase:
+    """A model, and what it is called with."""
+
+    name: str
+    title: str
+    family: Literal["sew", "sew-d"]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from :data:`TINY`."""
+    head: Head | None = "ctc"
+    frames: int = 9
+    lengths: tuple[int, ...] | None = None
+    """Real frames of each clip; None for a run without attention mask."""
+    padding: Literal["right", "left"] = "right"
+    masking: Masking = "any"
+    hidden: bool = False
+    """Whether some frames are hidden by ``mask_time_indices``."""
+    labels: tuple[Any, ...] | None = None
+    clips: int = 2
+    gain: float = 1.0
+    """The waveform is so many times as loud."""
+    steep: float = 1.0
+    """What goes into activations is so many times as large."""
+
+
+@dataclass(frozen=True)
+class CTCCase:
+    """The loss alone."""
+
+    name: str
+    title: str
+    labels: tuple[tuple[int, ...], ...]
+    input_lengths: tuple[int, ...]
+    blank: int = 0
+    reduction: Literal["mean", "sum", "none"] = "mean"
+    zero_infinity: bool = False
+    vocab_size: int = 6
+
+
+@dataclass(frozen=True)
+class FeatureCase:
+    """From waveforms to input_values."""
+
+    name: str
+    title: str
+    lengths: tuple[int, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of preprocessor_config.json."""
+    gain: float = 0.1
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class TokenizerCase:
+    """From paths of ids to text and offsets."""
+
+    name: str
+    title: str
+    tokens: tuple[str, ...]
+    """The vocabulary, in the order of its ids."""
+    paths: tuple[tuple[int, ...], ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of tokenizer_config.json."""
+    options: Mapping[str, bool] = field(default_factory=dict)
+    """How to decode: ``skip_special_tokens``, ``group_tokens``."""
+
+
+@dataclass(frozen=True)
+class SpecAugmentCase:
+    """Frames replaced where indices say so."""
+
+    name: str
+    title: str
+    indices: tuple[tuple[int, ...], ...]
+    """Of each clip, the frames to hide."""
+    frames: int = 7
+
+
+Case: TypeAlias = NetworkCase | CTCCase | FeatureCase | TokenizerCase | SpecAugmentCase
+
+
+def random_of(name: str, seed: int) -> np.random.Generator:
+    """The random numbers of a case.  They depend on its name, so that a new case changes none of the others."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def config_of(case: NetworkCase) -> Config:
+    """The configuration of a network case."""
+    changed = dict(case.config)
+    return SEWConfig(**(TINY | changed)) if case.family == "sew" else SEWDConfig(**(TINY_D | changed))
+
+
+def model_of(case: NetworkCase, seed: int) -> Model:
+    """The model of a case: random float32 weights, none of them zero or one, so that none can be forgotten unseen."""
+    config, rng = config_of(case), random_of(f"weights of {case.name}", seed)
+    weights = {key: _weight(key, shape, case, config, rng) for key, shape in parameter_shapes(config, case.head).items()}
+    return Model(config=config, weights=nest(weights), head=case.head, masking=case.masking, name=case.name)
+
+
+def inputs_of(case: NetworkCase, seed: int) -> Inputs:
+    """What the model of a case is called with."""
+    config, rng = config_of(case), random_of(f"inputs of {case.name}", seed)
+    samples = config.samples_for(case.frames) + config.hop // 2  # some samples behind the last frame, which no frame sees
+    x = (case.gain * rng.standard_normal((case.clips, samples))).astype(np.float32)
+    mask = hidden = None
+    if case.lengths is not None:
+        real = [samples if n == case.frames else 0 if n == NO_SAMPLE else samples_for(config, n) for n in case.lengths]
+        mask = (np.arange(samples) < np.array(real)[:, None]).astype(np.int64)
+        mask = mask[:, ::-1].copy() if case.padding == "left" else mask
+    if case.hidden:
+        hidden = np.zeros((case.clips, case.frames), dtype=bool)
+        hidden[0, 1:4] = hidden[-1, [0, -1]] = True
+    return Inputs(x, mask, None if case.labels is None else np.array(case.labels, dtype=np.int64), hidden)
+
+
+def samples_for(config: Config, frames: int) -> int:
+    """The fewest samples that give so many frames; for 0, the most that give none."""
+    return config.samples_for(frames) if frames else config.samples_for(1) - 1
+
+
+def covers(case: NetworkCase, config: Any, inputs: Inputs) -> list[str]:
+    """The branches that a case runs through, read off its configuration and inputs, as ``name:value``."""
+    factor = config.squeeze_factor
+    said = {
+        "family": case.family,
+        "head": case.head or "none",
+        "norm": config.feat_extract_norm,
+        "conv_bias": config.conv_bias,
+        "squeeze": factor,
+        "remainder": f"{case.frames % factor}/{factor}",
+        "kernel": "odd" if config.num_conv_pos_embeddings % 2 else "even",
+        "projection": "absent" if config.conv_dim[-1] == config.hidden_size else "present",
+        "hidden_act": config.hidden_act,
+        "feat_extract_activation": config.feat_extract_activation,
+        "layers": config.num_hidden_layers,
+        "mask": "none" if case.lengths is None else case.masking,
+        "mask_time_indices": "none" if inputs.mask_time_indices is None else "used" if config.apply_spec_augment else "ignored",
+        "labels": "none" if inputs.labels is None else "given",
+    }
+    if case.lengths and min(case.lengths) <= 0:
+        said["fully_masked"] = case.masking if NO_SAMPLE not in case.lengths else f"{case.masking}, also without any sample"
+    if case.padding == "left":
+        said["padding"] = "left"
+    if case.head == "classification":
+        said["weighted_sum"] = config.use_weighted_layer_sum
+    if inputs.labels is not None and case.head == "ctc":
+        said |= {"reduction": config.ctc_loss_reduction, "zero_infinity": config.ctc_zero_infinity, "blank": config.pad_token_id}
+    if case.family == "sew-d":
+        said |= {
+            "relative_attention": config.relative_attention,
+            "pos_att_type": "+".join(sorted(config.pos_att_type)) or "none",
+            "share_att_key": config.share_att_key,
+            "buckets": "on" if config.position_buckets > 0 else "off",
+            "norm_rel_ebd": "layer_norm" if config.normalizes_positions else "none",
+            "max_relative_positions": "given" if config.max_relative_positions >= 1 else "default",
+            "longer_than_span": case.frames // factor > config.span,
+            "bucket_sizes": f"{config.position_buckets}/{config.max_distance}",
+            "own_feature_eps": config.layer_norm_eps != config.feature_layer_norm_eps,
+        }
+    return [f"{name}:{str(value).lower() if isinstance(value, bool) else value}" for name, value in said.items()]
+
+
+def _weight(key: str, shape: tuple[int, ...], case: NetworkCase, config: Config, rng: np.random.Generator) -> Array:
+    x = rng.standard_normal(shape)
+    if key.endswith("original0"):  # lengths of the taps: what keeps the position convolution as loud as its input
+        x = (1.0 + 0.3 * x) * np.sqrt(config.hidden_size / config.num_conv_pos_embeddings)
+    elif key.endswith("original1") or key in ("layer_weights", f"{config.prefix}.masked_spec_embed"):
+        pass
+    elif len(shape) == 1:
+        x = 0.3 * x + (1.0 if "norm" in key.lower() and key.endswith("weight") else 0.0)
+    elif "rel_embeddings" not in key:
+        x = 1.2 / np.sqrt(np.prod(shape[1:])) * x
+    if "conv_layers.0.layer_norm" in key or "intermediate" in key:
+        x = case.steep * x
+    return np.asarray(x, dtype=np.float32)

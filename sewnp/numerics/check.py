@@ -1,0 +1,273 @@
+"""Judging a port's results against a conformance suite: case by case, stage by stage, and where each case went wrong first."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from sewnp.checkpoints.files import read_json
+from sewnp.errors import CheckpointError, InputError, TraceError
+from sewnp.numerics.compare import Comparison, Row, compare, metadata_problems
+from sewnp.numerics.files import open_stages
+from sewnp.numerics.suite import CASES_FOLDER, EXPECTED, STAGES, read_manifest
+
+SUFFIXES = (".safetensors", ".npz", ".json")
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """One case judged."""
+
+    name: str
+    title: str
+    comparison: Comparison
+    """The stages that were given, those that are required and were not, and those that no case has, in the order of computation."""
+    not_given: tuple[str, ...] = ()
+    """Stages that were left out, as a port may."""
+    problem: str = ""
+    """What kept the case from being judged: no results, or results that cannot be read."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the required stages are there, and all that is there agrees."""
+        return not self.problem and self.comparison.agrees
+
+    @property
+    def first(self) -> Row | None:
+        """The first stage, in the order of computation, that does not agree."""
+        return self.comparison.first
+
+    @property
+    def before(self) -> str:
+        """The last stage before that which was given, and agrees."""
+        names = []
+        for row in self.comparison.rows:
+            if row is self.first:
+                break
+            names.append(row.name)
+        return names[-1] if names else ""
+
+    @property
+    def verdict(self) -> str:
+        """The result in a line."""
+        agreeing = sum(row.status == "agrees" for row in self.comparison.rows)
+        if self.problem or self.first is None:
+            return self.problem or f"{agreeing} stages agree" + (f", {len(self.not_given)} not given" if self.not_given else "")
+        others = len(self.comparison.rows) - agreeing - 1
+        last = f"; {self.before} still agrees" if self.before else ""
+        return f"first divergence: {self.first.name}: {said(self.first)}{last}" + (
+            f"; {others} more do not agree" if others else ""
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """A suite judged."""
+
+    cases: tuple[CaseReport, ...]
+    strangers: tuple[str, ...] = ()
+    """Results that belong to no case: a misspelt name would otherwise go unseen."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether every case passes, and no result is left over."""
+        return bool(self.cases) and not self.strangers and all(case.passes for case in self.cases)
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence."""
+        failed = sum(not case.passes for case in self.cases)
+        left = f"; results of no case: {', '.join(self.strangers)}" if self.strangers else ""
+        if failed:
+            return f"{failed} of {len(self.cases)} cases fail{left}"
+        return f"all {len(self.cases)} cases pass{left}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        cases = [
+            {
+                "name": case.name,
+                "title": case.title,
+                "passes": case.passes,
+                "verdict": case.verdict,
+                "first_divergence": case.first and case.first.name,
+                "not_given": list(case.not_given),
+                "problem": case.problem,
+                "stages": case.comparison.to_dict()["stages"],
+            }
+            for case in self.cases
+        ]
+        return {"passes": self.passes, "verdict": self.verdict, "unknown_results": list(self.strangers), "cases": cases}
+
+    def to_junit(self) -> str:
+        """As JUnit XML: a test suite a case, a test a stage."""
+        root = ET.Element("testsuites", name="sewnp check")
+        for case in self.cases:
+            suite = ET.SubElement(root, "testsuite", name=case.name)
+            if case.problem:
+                _test(suite, case.name, "results", failure=case.problem)
+            for row in case.comparison.rows:
+                _test(suite, case.name, row.name, failure="" if row.status == "agrees" else said(row))
+            for name in case.not_given:
+                ET.SubElement(_test(suite, case.name, name), "skipped", message="not given")
+        if self.strangers:
+            suite = ET.SubElement(root, "testsuite", name="results of no case")
+            for name in self.strangers:
+                _test(suite, "results of no case", name, failure="no case of the suite has this name")
+        for element in (*root, root):
+            tests = list(element.iter("testcase"))
+            element.set("tests", str(len(tests)))
+            element.set("failures", str(sum(test.find("failure") is not None for test in tests)))
+            element.set("skipped", str(sum(test.find("skipped") is not None for test in tests)))
+        ET.indent(root)
+        return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def said(row: Row) -> str:
+    """What is wrong with a stage, in a few words."""
+    m = row.measure
+    numbers = ""
+    if m is not None and row.status == "diverges":
+        where = f"{list(m.worst)}" if m.worst else "its only value"
+        numbers = f"off by {m.max_error:.1e} of its scale (budget {row.budget:.1e}), most at {where}"
+    return "; ".join(part for part in (row.status, numbers, row.detail) if part)
+
+
+def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] = ()) -> Report:
+    """Judge the results of a port.
+
+    folder: a suite that ``write_vectors`` wrote.  results: a folder with one entry a case: ``<case>.safetensors``, ``<case>.npz``, a folder
+    ``<case>/`` of .npy, or ``<case>.json`` where the case is about text.  cases: names of the cases to judge, with * and ?; all without any.
+
+    A case without results fails, and so does one whose results cannot be read: each says why.  Raises TraceError for a suite that is missing
+    or damaged and for a results folder that is not there, InputError for a name in ``cases`` that no case has.
+    """
+    folder, results = Path(folder), Path(results)
+    if not results.is_dir():
+        raise TraceError(f"{results}: expected a folder with results, found {'a file' if results.exists() else 'nothing'}")
+    entries = _entries(folder)
+    if not entries:
+        raise TraceError(f"{folder}: the manifest lists no cases")
+    for pattern in cases:
+        if not any(fnmatchcase(name, pattern) for name in entries):
+            raise InputError(f"{pattern}: no case of this suite has such a name; cases are {', '.join([*entries][:3])} ...")
+    wanted = [name for name in entries if not cases or any(fnmatchcase(name, pattern) for pattern in cases)]
+    found: dict[str, list[Path]] = {}
+    strangers = []
+    for path in sorted(results.iterdir()):
+        name = path.name if path.is_dir() else path.stem
+        holds_results = any(path.glob("*.npy")) if path.is_dir() else path.suffix in SUFFIXES
+        if name.startswith(".") or not holds_results:
+            continue  # notes, logs, what a file manager leaves behind
+        if name in entries:
+            found.setdefault(name, []).append(path)
+        else:
+            strangers.append(path.name)
+    reports = [
+        _judged(folder / CASES_FOLDER / name, entry, found.get(name, [])) for name, entry in entries.items() if name in wanted
+    ]
+    return Report(tuple(reports), tuple(strangers))
+
+
+def _entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name -> what the manifest says of a case."""
+    manifest = read_manifest(folder)
+    try:
+        entries = {entry["name"]: entry for entry in manifest["cases"]}
+        for name, entry in entries.items():
+            if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):  # it becomes a path
+                raise TraceError(f"{folder}: manifest.json: {name!r} is no name of a case")
+            if not {"title", "kind", "required"} <= entry.keys():
+                raise TraceError(f"{folder}: manifest.json: {name}: expected title, kind and required, found {sorted(entry)}")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TraceError(f"{folder}: manifest.json: not the manifest of a suite: {error!r}") from error
+    return entries
+
+
+def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path]) -> CaseReport:
+    text = entry["kind"] == "tokenizer"
+    stages = _stages(folder)
+    truth: Any = _read_json(folder / f"{EXPECTED}.json") if text else open_stages(folder / f"{EXPECTED}.safetensors")
+    if list(truth) != list(stages):
+        raise TraceError(f"{folder}: {STAGES} and the expected values name different stages")
+    if len(paths) != 1:
+        several = f"several results: {', '.join(path.name for path in paths)}"
+        return CaseReport(entry["name"], entry["title"], Comparison(()), tuple(stages), several if paths else "no results")
+    try:
+        theirs = _opened(paths[0], text=text)
+        if not text and (problems := metadata_problems(truth.metadata, getattr(theirs, "metadata", {}))):
+            raise TraceError(f"{paths[0]}: not results of this case: {'; '.join(problems)}")
+        names = [name for name in stages if name in frozenset(theirs) or name in entry["required"]]
+        comparison = _text_compared(truth, theirs, names) if text else compare(truth, theirs, stages, names=names)
+    except (TraceError, CheckpointError) as error:
+        return CaseReport(entry["name"], entry["title"], Comparison(()), tuple(stages), str(error))
+    return CaseReport(entry["name"], entry["title"], comparison, tuple(name for name in stages if name not in names))
+
+
+def _stages(folder: Path) -> dict[str, float]:
+    """Stages of a case with their budgets, in the order of computation."""
+    path = folder / STAGES
+    try:
+        return {row["name"]: float(row["budget"]) for row in json.loads(path.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TraceError(f"{path}: not a readable list of stages: {error!r}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except CheckpointError as error:
+        raise TraceError(str(error)) from error
+
+
+def _opened(path: Path, *, text: bool) -> Mapping[str, Any]:
+    if text and (path.is_dir() or path.suffix != ".json"):
+        raise TraceError(f"{path}: expected a .json file, for this case is about text")
+    return _read_json(path) if text else open_stages(path)
+
+
+def _text_compared(truth: Mapping[str, Any], theirs: Mapping[str, Any], names: Iterable[str]) -> Comparison:
+    rows = []
+    for name in names:
+        if name not in theirs:
+            rows.append(Row(name, "missing", detail="not in their file"))
+            continue
+        difference = _difference(truth[name], theirs[name])
+        rows.append(Row(name, "diverges" if difference else "agrees", detail=difference))
+    rows += [Row(name, "unknown", detail="no stage of this case has this name") for name in theirs if name not in truth]
+    return Comparison(tuple(rows))
+
+
+def _difference(truth: Any, found: Any) -> str:
+    """Where two parsed JSON values part first, in words; nothing where they are equal.  1 is not true, and not 1.0."""
+    if type(truth) is not type(found):
+        return f"expected {truth!r}, found {found!r}"
+    if isinstance(truth, list):
+        for i, (a, b) in enumerate(zip(truth, found, strict=False)):
+            if inner := _difference(a, b):
+                return f"[{i}]{inner if inner.startswith('[') else f': {inner}'}"
+        return "" if len(truth) == len(found) else f"expected {len(truth)} items, found {len(found)}"
+    if isinstance(truth, dict):
+        if truth.keys() != found.keys():
+            return f"expected the keys {sorted(truth)}, found {sorted(found)}"
+        for key in truth:
+            if inner := _difference(truth[key], found[key]):
+                return f"[{key!r}]{inner if inner.startswith('[') else f': {inner}'}"
+        return ""
+    return "" if truth == found else f"expected {truth!r}, found {found!r}"
+
+
+def _test(suite: ET.Element, case: str, stage: str, *, failure: str = "") -> ET.Element:
+    test = ET.SubElement(suite, "testcase", classname=case, name=_printable(stage))
+    if failure:
+        ET.SubElement(test, "failure", message=_printable(failure)).text = _printable(failure)
+    return test
+
+
+def _printable(text: str) -> str:
+    """XML has no way to write control characters, and the names are somebody else's."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)

@@ -1,0 +1,31 @@
+"""Float32 as other hands might have rounded it: runs in which every value is off by a last digit.
+
+One float32 run is a sample of one.  Where it happens to round luckily, a budget derived from it alone is too tight for a port that sums in
+another order: torch exceeded such budgets at a layer norm over eight channels that hardly differed.  So a few more runs are made in which
+each value of each stage is moved up or down by one machine epsilon of itself.  What such a step grows to further on is what honest
+arithmetic may cost.  (Stochastic arithmetic: Vignes 1993, "A stochastic arithmetic for reliable scientific computation".)
+"""
+
+import numpy as np
+
+from sewnp.model import Model
+from sewnp.numerics.precision import EPS, in_precision
+from sewnp.numerics.trace import Inputs, Recorder
+from sewnp.types import Array
+
+
+def jittered_run(model: Model, inputs: Inputs, rng: np.random.Generator) -> dict[str, Array]:
+    """Every stage of a float32 run whose float values are all moved by one epsilon, up or down at random."""
+    recorder = Recorder()
+
+    def see(name: str, x: Array, /) -> Array:
+        return recorder(name, jittered(x, rng) if x.dtype.kind == "f" else x)
+
+    in_precision(model, "float32")(**inputs.arguments(), see=see)
+    return recorder.values
+
+
+def jittered(x: Array, rng: np.random.Generator) -> Array:
+    """Each value times 1 - eps or 1 + eps of float32; same dtype.  Zeros and infinities stay."""
+    signs = rng.choice(np.array([-EPS["float32"], EPS["float32"]]), size=x.shape)
+    return (x * (1.0 + signs)).astype(x.dtype)

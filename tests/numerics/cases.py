@@ -1,0 +1,174 @@
+"""Small models of every kind with weights that matter, and the ways in which the tests of the oracle run and judge them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from sewnp.config import SEWConfig, SEWDConfig
+from sewnp.model import Model, from_config
+from sewnp.numerics import (
+    Comparison,
+    Inputs,
+    Precision,
+    Trace,
+    budgets,
+    compare,
+    judge_replay,
+    local_budgets,
+    replay,
+    run_in,
+    trace,
+)
+from sewnp.numerics.precision import in_precision, with_weights
+from sewnp.numerics.variants import name_causes
+from sewnp.types import Array
+
+TINY: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "conv_dim": (8, 12, 12),
+    "conv_kernel": (10, 3, 2),
+    "conv_stride": (5, 2, 1),
+    "num_conv_pos_embeddings": 5,
+    "num_conv_pos_embedding_groups": 4,
+    "classifier_proj_size": 10,
+    "vocab_size": 11,
+    "id2label": {0: "a", 1: "b", 2: "c"},
+}
+TINY_D = TINY | {"max_position_embeddings": 16, "position_buckets": 4}
+
+LABELS = {
+    "ctc": np.array([[1, 2, 2], [3, -100, -100], [4, 5, -100]]),
+    "classification": np.array([1, 0, -100]),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a model is made of and called with."""
+
+    family: str = "sew"
+    head: Any = "ctc"
+    frames: int = 9
+    lengths: tuple[int, ...] | None = None
+    hidden: bool = False
+    masking: Any = "any"
+    gain: float = 1.0
+    """Makes what the first norm gives out so many times as large."""
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+CASES: dict[str, Case] = {
+    "sew": Case(lengths=(9, 6, 4), hidden=True, config={"conv_bias": True}),
+    "sew, one clip all padding": Case(
+        lengths=(9, 0, 3), gain=12.0, config={"ctc_zero_infinity": True, "ctc_loss_reduction": "sum"}
+    ),
+    "sew, layer norm": Case(
+        frames=11,
+        gain=12.0,
+        config={
+            "feat_extract_norm": "layer",
+            "num_conv_pos_embeddings": 4,
+            "squeeze_factor": 3,
+            "feat_extract_activation": "relu",
+            "hidden_act": "gelu_new",
+            "ctc_loss_reduction": "none",
+        },
+    ),
+    "sew, weighted": Case(
+        head="classification", lengths=(9, 5, 3), frames=10, config={"use_weighted_layer_sum": True, "num_conv_pos_embeddings": 6}
+    ),
+    "sew, square": Case(head=None, config={"conv_dim": (16, 16, 16), "squeeze_factor": 1, "num_conv_pos_embeddings": 4}),
+    "sew-d": Case("sew-d", lengths=(23, 12, 5), frames=23, config={}),
+    "sew-d, separate keys": Case("sew-d", "classification", frames=29, config={"share_att_key": False, "position_buckets": 8}),
+    "sew-d, raw distances": Case(
+        "sew-d",
+        lengths=(25, 9, 11),
+        frames=25,
+        masking="floor",
+        config={"position_buckets": 0, "max_position_embeddings": 6, "norm_rel_ebd": "none", "conv_dim": (8, 12, 16)},
+    ),
+    "sew-d, c2p alone": Case("sew-d", "classification", lengths=(9, 4, 2), config={"pos_att_type": ("c2p",)}),
+    "sew-d, p2c alone": Case("sew-d", lengths=(9, 9, 1), config={"pos_att_type": ("p2c",), "conv_bias": True}),
+    "sew-d, no positions": Case("sew-d", None, config={"relative_attention": False}),
+    "sew-d, exact powers": Case(
+        "sew-d", None, frames=67, config={"position_buckets": 32, "max_position_embeddings": 129, "num_hidden_layers": 1}
+    ),
+}
+
+
+@cache
+def case(name: str) -> tuple[Model, Inputs]:
+    """The model of a case, float32, with weights so large that no part of it drowns in another, and what it is called with."""
+    wanted = CASES[name]
+    config = SEWConfig(**(TINY | wanted.config)) if wanted.family == "sew" else SEWDConfig(**(TINY_D | wanted.config))
+    rng = np.random.default_rng(len(name))
+
+    def shaken(weight: Array) -> Array:
+        spread = 0.3 if weight.ndim == 1 else 1.5 / np.sqrt(np.prod(weight.shape[1:]))
+        return (weight + spread * rng.normal(size=weight.shape)).astype(np.float32)
+
+    model = with_weights(from_config(config, head=wanted.head, masking=wanted.masking), shaken)
+    norm = model.weights[config.prefix]["feature_extractor"]["conv_layers"][0]["layer_norm"]
+    norm["weight"] = (norm["weight"] * wanted.gain).astype(np.float32)
+    samples = config.samples_for(wanted.frames)
+    x = rng.normal(size=(3, samples)).astype(np.float32)
+    mask = None
+    if wanted.lengths is not None:
+        counts = [config.samples_for(n) if n else config.samples_for(1) - 1 for n in wanted.lengths]
+        mask = (np.arange(samples) < np.array(counts)[:, None]).astype(np.int64)
+    hidden = np.zeros((3, wanted.frames), dtype=bool)
+    hidden[0, 2:4] = hidden[2, 1] = True
+    return model, Inputs(x, mask, LABELS.get(wanted.head), hidden if wanted.hidden else None)
+
+
+@cache
+def truth(name: str) -> Trace:
+    """The float64 trace of a case."""
+    model, inputs = case(name)
+    return trace(in_precision(model, "float64"), **inputs.arguments())
+
+
+@cache
+def allowed(name: str, precision: Precision = "float32") -> tuple[dict[str, float], dict[str, float]]:
+    """Budgets of a case, of the whole run and local."""
+    model, inputs = case(name)
+    runs = [run_in(model, inputs, precision)]
+    return budgets(truth(name), runs, precision), local_budgets(model, inputs, runs, precision)
+
+
+def planted(name: str, bugs: dict[str, Callable[[dict[str, Array]], Array]], precision: Precision = "float32") -> dict[str, Array]:
+    """A run of the case in which some stages are computed otherwise: each bug is given all stages so far, the right value of its own included."""
+    model, inputs = case(name)
+    values: dict[str, Array] = {}
+
+    def see(stage: str, x: Array, /) -> Array:
+        values[stage] = x
+        if stage in bugs:
+            with np.errstate(all="ignore"):
+                values[stage] = bugs[stage](values).astype(x.dtype)
+        return values[stage]
+
+    in_precision(model, precision)(**inputs.arguments(), see=see)
+    return values
+
+
+def diagnosed(
+    name: str, theirs: Mapping[str, Array], precision: Precision = "float32", *, names: Iterable[str] | None = None
+) -> Comparison:
+    """What the oracle says of their stages, or of some of them."""
+    model, inputs = case(name)
+    whole, local = allowed(name, precision)
+    replayed = replay(model, theirs, inputs)
+    judged = judge_replay(compare(truth(name), theirs, whole, names=names), replayed.local, theirs, local)
+    return name_causes(judged, model, replayed, theirs, local)
+
+
+def origins(result: Comparison) -> dict[str, str]:
+    """The stages that are wrong in themselves, with their causes."""
+    return {row.name: row.cause for row in result.rows if row.origin}

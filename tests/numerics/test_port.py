@@ -1,0 +1,239 @@
+"""A worked port passes the suite through its public files alone; broken in any of many ways it fails, and the break is located."""
+
+import ast
+import json
+import math
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from numerics.port import port
+
+from sewnp.cli import main
+from sewnp.numerics import check_vectors
+from sewnp.numerics.check import CaseReport
+
+torch.set_num_threads(1)  # its pool costs such tiny tensors more than it gives them
+
+RIGHT = {name: value for name, value in vars(port).items() if callable(value)}
+"""The port's functions before any was replaced."""
+
+
+def test_the_port_knows_nothing_of_sewnp() -> None:
+    modules = set()
+    for node in ast.walk(ast.parse(Path(port.__file__).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add((node.module or "").split(".")[0])
+    assert modules == {"collections", "json", "math", "pathlib", "safetensors", "torch", "typing"}
+
+
+def test_the_port_passes(suite: Path, ported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(suite), str(ported)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("pass") for line in lines[:-2])
+    assert lines[-1] == f"all {len(lines) - 2} cases pass"
+    report = check_vectors(suite, ported)
+    assert not any(case.not_given for case in report.cases), "the port gives every stage"
+
+
+def test_budgets_leave_room_for_other_hands(suite: Path, ported: Path) -> None:
+    """torch sums in other orders than NumPy; over twelve seeds it has used 0.53 of a budget at most.  At 1 the next seed might fail."""
+    rows = [row for case in check_vectors(suite, ported).cases for row in case.comparison.rows]
+    assert max(row.measure.max_error / row.budget for row in rows if row.measure and row.budget) < 0.75
+
+
+# -- named mutants: mistakes that ports make -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One function of the port replaced by a wrong one."""
+
+    step: str
+    wrong: Callable[..., Any]
+    stage: str
+    """What the first divergence of every failing case has to match."""
+    fails: Callable[[dict[str, str]], bool] | None = None
+    """Which cases have to fail, by what they cover; None where that is not so easily said."""
+    among: tuple[str, ...] = ()
+    """Cases that have to fail."""
+
+
+def epsilon_fixed(x: Any, w: Any, name: str, eps: float) -> Any:
+    return RIGHT["layer_norm"](x, w, name, 1e-5)
+
+
+def tail_repeated(x: Any, factor: int, frames: int) -> Any:
+    y = x.reshape(len(x), -1, x.shape[2] // factor)
+    return torch.cat([y, y[:, -1:].expand(-1, frames - y.shape[1], -1)], 1)
+
+
+def buckets_in_float64(n: int, c: dict[str, Any]) -> Any:
+    distance = torch.arange(n)[:, None] - torch.arange(n)
+    if c["position_buckets"] <= 0:
+        return distance
+    middle, size = c["position_buckets"] // 2, distance.abs()
+    ratio = torch.log(size.clamp(min=middle).double() / middle) / math.log((RIGHT["far"](c) - 1) / middle)
+    return torch.where(size <= middle, distance, distance.sign() * ((ratio * (middle - 1)).ceil().long() + middle))
+
+
+def blanks_dropped_first(tokens: list[str], c: dict[str, Any], group: bool) -> Any:
+    kept = [(token, i) for i, token in enumerate(tokens) if token != c["pad_token"]]
+    found: list[tuple[str, int, int]] = []
+    for token, i in kept:
+        if group and found and found[-1][0] == token:
+            found[-1] = (token, found[-1][1], i + 1)
+        else:
+            found.append((token, i, i + 1))
+    return found
+
+
+def network(covers: dict[str, str]) -> bool:
+    return "family" in covers
+
+
+MUTANTS: dict[str, Mutant] = {
+    "tanh GELU": Mutant(
+        "gelu",
+        port.gelu_tanh,
+        r"activation",
+        lambda c: any(
+            c.get(f"{n}_act", c.get(n)) in ("gelu", "gelu_python", "gelu_10") for n in ("hidden", "feat_extract_activation")
+        ),
+    ),
+    "epsilon fixed at 1e-5": Mutant("layer_norm", epsilon_fixed, r"(layer_norm|LayerNorm)", among=("sew-quiet", "sew-d-quiet")),
+    "p2c not transposed": Mutant(
+        "position_to_content",
+        lambda k, pos_q, relative: RIGHT["position_to_content"](k, pos_q, relative).mT,
+        r"\.p2c",
+        lambda c: "p2c" in c.get("pos_att_type", "") and c["relative_attention"] == "true" and c["layers"] != "0",
+    ),
+    "squeezed mask by floor": Mutant(
+        "squeezed_mask",
+        lambda mask, factor, masking: RIGHT["squeezed_mask"](mask, factor, "floor"),
+        r"encoder\.squeezed_mask",
+        among=("sew-d-p2c-shared-keys", "loss-sew"),
+    ),
+    "position convolution without bias": Mutant(
+        "position_convolution",
+        lambda x, kernel, bias, c: RIGHT["position_convolution"](x, kernel, None, c),
+        r"encoder\.pos_conv_embed\.conv",
+        network,
+    ),
+    "blank assumed 0": Mutant("blank_of", lambda c: 0, r"ctc\.alpha", lambda c: c.get("blank", "0") != "0"),
+    "odd tail repeats the last frame": Mutant(
+        "unfolded", tail_repeated, r"encoder\.last_hidden_state", lambda c: network(c) and not c["remainder"].startswith("0/")
+    ),
+    "weight norm over dimension 0": Mutant(
+        "folded", lambda g, v: g * v / v.pow(2).sum((1, 2), keepdim=True).sqrt(), r"encoder\.pos_conv_embed\.conv\.weight", network
+    ),
+    "heads interleaved": Mutant(
+        "heads",
+        lambda x, count: x.unflatten(2, (-1, count)).permute(0, 3, 1, 2),
+        r"\.q",
+        lambda c: network(c) and c["layers"] != "0",
+    ),
+    "pooled by the largest": Mutant(
+        "pooled_frames", lambda x, factor: F.max_pool1d(x, factor), r"encoder\.pool", lambda c: network(c) and c["squeeze"] != "1"
+    ),
+    "buckets in float64": Mutant(
+        "relative_positions",
+        buckets_in_float64,
+        r"encoder\.encoder\.relative_positions",
+        lambda c: c.get("bucket_sizes") == "32/129",
+    ),
+    "padding attended evenly": Mutant(
+        "attended",
+        lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(-1) if mask is not None else scores.softmax(-1),
+        r"\.probabilities",
+        among=("sew-all-padding-any", "sew-d-all-padding-any", "sew-all-padding-floor", "sew-d-all-padding-floor"),
+    ),
+    "frames that are hidden also zeroed": Mutant(
+        "hide",
+        lambda x, hidden, embedding: x.masked_fill(hidden[:, :, None], 0.0),
+        r"masked_spec_embed",
+        lambda c: c.get("mask_time_indices") == "used" or "spec_augment" in c,
+    ),
+    "mean over the padding too": Mutant("mean_over", lambda z, mask: z.mean(1), r"pooled", among=("sew-d-classes-padded",)),
+    "variance without bias": Mutant(
+        "normalised",
+        lambda x: (x - x.mean()) / (x.var() + 1e-7).sqrt(),
+        r"input_values",
+        among=("features-one-clip", "features-padded", "features-masked"),
+    ),
+    "blanks dropped before repeats are merged": Mutant(
+        "runs", blanks_dropped_first, r"(text|char_offsets)", among=("tokenizer-plain",)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_caught_and_located(name: str, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant = MUTANTS[name]
+    monkeypatch.setattr(port, mutant.step, mutant.wrong)
+    port.run(suite, tmp_path / "results")
+    failed = {case.name: case for case in check_vectors(suite, tmp_path / "results").cases if not case.passes}
+    assert failed, "not caught"
+    for case in failed.values():
+        assert case.first is not None
+        assert re.search(f"{mutant.stage}$", case.first.name), f"{case.name}: located at {case.first.name}"
+    if mutant.fails is not None:
+        assert set(failed) == {case for case, covers in covered(suite).items() if mutant.fails(covers)}
+    assert set(mutant.among) <= set(failed)
+
+
+def covered(suite: Path) -> dict[str, dict[str, str]]:
+    """Case -> what it covers, by name."""
+    entries = json.loads((suite / "manifest.json").read_text(encoding="utf-8"))["cases"]
+    return {entry["name"]: dict(said.split(":", 1) for said in entry["covers"]) for entry in entries}
+
+
+# -- mutants drawn at random: one value of one stage of one case, and everything behind it follows -----------------------------------------
+
+
+def drawn(suite: Path, seed: int) -> tuple[str, str]:
+    """A case and one of its stages."""
+    rng = random.Random(seed)
+    names = sorted(path.parent.name for path in suite.glob("cases/*/expected.safetensors"))
+    case = rng.choice(names)
+    return case, rng.choice(json.loads((suite / "cases" / case / "stages.json").read_text(encoding="utf-8")))["name"]
+
+
+def nudged(x: torch.Tensor, rng: random.Random) -> torch.Tensor:
+    """One element moved: by 0.0001 to 0.1 of the scale, by one, or to its opposite."""
+    flat = x.clone().flatten()
+    i = rng.choice(torch.isfinite(flat).nonzero().flatten().tolist())
+    if flat.dtype == torch.bool:
+        flat[i] = ~flat[i]
+    elif flat.is_floating_point():
+        scale = float(flat[torch.isfinite(flat)].abs().max()) or 1.0
+        flat[i] += rng.choice((-1, 1)) * scale * 10 ** rng.uniform(-4, -1)
+    else:
+        flat[i] += 1
+    return flat.reshape(x.shape)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_random_mutant_is_caught_and_located(seed: int, suite: Path, tmp_path: Path) -> None:
+    case, stage = drawn(suite, seed)
+
+    def change(_: str, name: str, x: torch.Tensor) -> torch.Tensor:
+        return nudged(x, random.Random(seed)) if name == stage else x
+
+    port.run(suite, tmp_path / "results", [case], change)
+    (judged,) = check_vectors(suite, tmp_path / "results", [case]).cases
+    assert not judged.passes
+    assert located(judged) == stage
+
+
+def located(case: CaseReport) -> str:
+    assert case.first is not None
+    return case.first.name
