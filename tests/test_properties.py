@@ -11,7 +11,7 @@ from judging import assert_close64, leaves, recorder
 from originals import CLASSES, clips, mask_of, original, twin
 from sewnp import model as model_module
 from sewnp.config import SEWConfig, SEWDConfig
-from sewnp.errors import InputError, SewError
+from sewnp.errors import ConfigError, InputError, SewError
 
 KINDS = list(CLASSES)
 kinds = pytest.mark.parametrize(("family", "head"), KINDS, ids=[f"{family}-{head}" for family, head in KINDS])

@@ -102,7 +102,7 @@ class PickledTensors:
         strides = [stride * dtype.itemsize if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
         x = np.ndarray(view.shape, dtype, data, strides=strides) if view.size else np.empty(view.shape, dtype)
         if view.storage.kind == "BF16":
-            return (x.astype(np.uint32) << 16).view(np.float32)
+            return (x.astype(np.uint32, order="C") << 16).view(np.float32)
         return np.array(x, dtype.newbyteorder("="), order="C")
 
 
@@ -126,7 +126,11 @@ def read_pickle(path: Path, *, placeholders: bool = False) -> tuple[Any, Archive
         size = archive.records["data.pkl"].size
         if size > LARGEST_PICKLE:
             raise Malformed(f"its data.pkl has {size:,} bytes; expected at most {LARGEST_PICKLE:,}, forty times what weights need")
-        order = archive.read("byteorder", 0, min(16, archive.records["byteorder"].size)) if "byteorder" in archive.records else b"little"
+        order = (
+            archive.read("byteorder", 0, min(16, archive.records["byteorder"].size))
+            if "byteorder" in archive.records
+            else b"little"
+        )
         if order != b"little":
             raise Malformed(f"byteorder: expected little, found {shown(order.decode('latin-1'))}")
         return unpickle(archive.read("data.pkl"), _KNOWN, _storage, placeholders=placeholders), archive
@@ -145,7 +149,9 @@ def tensors_of(path: Path, archive: Archive, state: Any) -> PickledTensors:
     total = 0
     for key, view in state.items():
         if not isinstance(key, str) or not isinstance(view, View):
-            raise CheckpointError(f"{path}: {shown(str(key))}: expected a tensor, found {_kind(view)}")
+            raise CheckpointError(
+                f"{path}: {shown(key) if isinstance(key, str) else _kind(key)}: expected a tensor, found {_kind(view)}"
+            )
         try:
             _check_storage(view.storage, archive, kinds)
             _check_window(view)
@@ -241,4 +247,10 @@ _KNOWN = {
 
 
 def _kind(value: Any) -> str:
-    return value.name if isinstance(value, Placeholder) else "a tensor" if isinstance(value, View) else f"a {type(value).__name__.lower()}"
+    return (
+        value.name
+        if isinstance(value, Placeholder)
+        else "a tensor"
+        if isinstance(value, View)
+        else f"a {type(value).__name__.lower()}"
+    )

@@ -52,10 +52,7 @@ class Archive:
         count = record.size - first if count is None else count
         with self.path.open("rb") as file:
             file.seek(record.start + first)
-            data = file.read(count)
-        if len(data) != count:
-            raise Malformed("shorter than it was when it was opened")
-        return data
+            return _read(file, count)
 
 
 def open_archive(path: Path) -> Archive:
@@ -68,7 +65,7 @@ def open_archive(path: Path) -> Archive:
         records: dict[str, Record] = {}
         taken: list[tuple[int, int]] = []
         file.seek(first)
-        directory, at = file.read(end - first), 0
+        directory, at = _read(file, end - first), 0
         for _ in range(count):
             at, name, header, length = _entry(directory, at)
             if name in records:
@@ -83,6 +80,13 @@ def open_archive(path: Path) -> Archive:
     return Archive(path, _without_root(records))
 
 
+def _read(file: BinaryIO, count: int) -> bytes:
+    data = file.read(count)
+    if len(data) != count:
+        raise Malformed("is shorter than it was a moment ago")
+    return data
+
+
 def _check_format(path: Path, begin: bytes, size: int) -> None:
     if begin.startswith(b"PK\x03\x04"):
         return
@@ -94,7 +98,8 @@ def _check_format(path: Path, begin: bytes, size: int) -> None:
         name = path.name
         raise Malformed(
             "is in the format of torch before 1.6, which is not read; where torch is installed, this rewrites it:\n"
-            f"""  python -c "import torch; torch.save(torch.load({name!r}, map_location='cpu', weights_only=True), {name!r})\""""
+            f"""  python -c "import torch; torch.save(torch.load({name!r}, map_location='cpu', weights_only=True), {name!r})\"\n"""
+            "(where torch refuses too: with weights_only=False, which runs what the file asks for, if you trust where it comes from)"
         )
     raise Malformed("is not a file that torch wrote")
 
@@ -103,22 +108,25 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
     """Begin of the directory, number of its entries, and its end."""
     tail = min(size, _END64.size + _LOCATOR.size + _END.size)
     file.seek(size - tail)
-    data = file.read(tail)
+    data = _read(file, tail)
     if len(data) < _END.size or not data[-_END.size :].startswith(b"PK\x05\x06"):
         raise Malformed("is truncated, or something follows its end: expected the end of a zip archive at its end")
     _, disk, first_disk, here, count, length, first, comment = _END.unpack(data[-_END.size :])
     end = size - _END.size
-    if data[-_END.size - _LOCATOR.size :].startswith(b"PK\x06\x07") and len(data) == tail == _END64.size + _LOCATOR.size + _END.size:
+    if data[-_END.size - _LOCATOR.size :].startswith(b"PK\x06\x07") and tail == _END64.size + _LOCATOR.size + _END.size:
         end -= _LOCATOR.size + _END64.size
         signature, _, _, _, _, _, here64, count64, length64, first64 = _END64.unpack(data[: _END64.size])
-        for short, full, wide in ((count, _FULL16, count64), (length, _FULL32, length64), (first, _FULL32, first64)):
-            if short not in (full, wide) or signature != b"PK\x06\x06":
-                raise Malformed("its two directories contradict each other")
+        pairs = ((count, _FULL16, count64), (length, _FULL32, length64), (first, _FULL32, first64))
+        located = _LOCATOR.unpack(data[_END64.size : -_END.size])[2] == end and signature == b"PK\x06\x06"
+        if not located or any(short not in (full, wide) for short, full, wide in pairs):
+            raise Malformed("the two ends of its directory contradict each other")
         here, count, length, first = here64, count64, length64, first64
     if disk or first_disk or here != count or comment or first + length != end:
         raise Malformed("its directory is not where it claims to be")
     if length > _LARGEST_DIRECTORY or count * _CENTRAL.size > length:
-        raise Malformed(f"its directory claims {count:,} records in {length:,} bytes; expected at most {_LARGEST_DIRECTORY:,} bytes")
+        raise Malformed(
+            f"its directory claims {count:,} records in {length:,} bytes; expected at most {_LARGEST_DIRECTORY:,} bytes"
+        )
     return first, count, end
 
 
@@ -154,8 +162,8 @@ def _record(file: BinaryIO, name: str, header: int, size: int, *, end: int) -> R
     if header + _LOCAL.size > end:
         raise Malformed(f"the record {shown(name)} is said to begin behind the file's last record")
     file.seek(header)
-    signature, _, flags, method, _, _, _, packed, unpacked, named, extra = _LOCAL.unpack(file.read(_LOCAL.size))
-    if signature != b"PK\x03\x04" or _name(file.read(named)) != name:
+    signature, _, flags, method, _, _, _, packed, unpacked, named, extra = _LOCAL.unpack(_read(file, _LOCAL.size))
+    if signature != b"PK\x03\x04" or _name(_read(file, named)) != name:
         raise Malformed(f"the record {shown(name)} is not where the directory says")
     _check_stored(name, flags, method)
     later = bool(flags & _SIZES_FOLLOW)

@@ -45,7 +45,7 @@ class Name:
         return shown(f"{self.module}.{self.name}")
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Placeholder:
     """What a foreign class or function would have made: what it was to be called with, and the attributes it was to have."""
 
@@ -71,7 +71,9 @@ def shown(text: str) -> str:
     return short if short.isprintable() else ascii(short)
 
 
-def unpickle(data: bytes, known: Mapping[tuple[str, str], Name], persistent: Callable[[Any], Any], *, placeholders: bool = False) -> Any:
+def unpickle(
+    data: bytes, known: Mapping[tuple[str, str], Name], persistent: Callable[[Any], Any], *, placeholders: bool = False
+) -> Any:
     """The plain data that a pickle describes.
 
     known: what stands for each (module, name) that may occur.  persistent: what stands for a persistent id.  placeholders: whether other
@@ -98,7 +100,9 @@ class _Machine:
                 return self.finish()
             step = _STEPS.get(code)
             if step is None:
-                raise Malformed(f"holds the pickle operation {_spelled(code)}, which torch does not write: refused; nothing was executed")
+                raise Malformed(
+                    f"holds the pickle operation {_spelled(code)}, which torch does not write: refused; nothing was executed"
+                )
             step(self)
         raise Malformed(f"its pickle has more than {MOST_OPERATIONS:,} operations, far more than weights need")
 
@@ -163,6 +167,9 @@ class _Machine:
             self.stack.pop()
         else:
             self.since_mark()
+
+    def discard_to_mark(self) -> None:
+        self.since_mark()
 
     def tuple_of(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
@@ -249,6 +256,9 @@ class _Machine:
         if found > _HIGHEST_PROTOCOL:
             raise Malformed(f"its pickle is of protocol {found}; expected at most {_HIGHEST_PROTOCOL}")
 
+    def frame(self) -> None:
+        self.take(8)  # a hint for readers of streams
+
 
 def _fit_key(key: Any) -> bool:
     """Whether a key's hash takes no time and is not for the file to choose."""
@@ -268,10 +278,10 @@ def _spelled(code: bytes) -> str:
 
 _STEPS: dict[bytes, Callable[[_Machine], None]] = {
     pickle.PROTO: _Machine.protocol,
-    pickle.FRAME: lambda m: [m.take(8), None][1],  # a hint for readers of streams
+    pickle.FRAME: _Machine.frame,
     pickle.MARK: _Machine.mark,
     pickle.POP: _Machine.discard,
-    pickle.POP_MARK: lambda m: m.since_mark().clear(),
+    pickle.POP_MARK: _Machine.discard_to_mark,
     pickle.NONE: lambda m: m.push(None),
     pickle.NEWTRUE: lambda m: m.push(True),
     pickle.NEWFALSE: lambda m: m.push(False),

@@ -49,10 +49,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def table(report: Report) -> str:
-    """The report as text: a line a case, then the verdict."""
+    """The report as text: a line a case, then the verdict and where the cases that fail went wrong first."""
     width = max(len(case.name) for case in report.cases)
     lines = [f"{'pass' if case.passes else 'FAIL'}  {case.name:<{width}}  {case.verdict}" for case in report.cases]
-    return "\n".join([*lines, "", report.verdict])
+    origins = [f"{count:>4}  first diverge at {place}" for place, count in report.origins.items()]
+    return "\n".join([*lines, "", report.verdict, *origins])
 
 
 def _write_junit(report: Report, path: Path) -> None:

@@ -52,11 +52,16 @@ class NetworkCase:
     hidden: bool = False
     """Whether some frames are hidden by ``mask_time_indices``."""
     labels: tuple[Any, ...] | None = None
-    clips: int = 2
     gain: float = 1.0
     """The waveform is so many times as loud."""
     steep: float = 1.0
     """What goes into activations is so many times as large."""
+
+    @property
+    def clips(self) -> int:
+        """How many: as many as were described, and one where none was."""
+        described = self.lengths if self.lengths is not None else self.labels
+        return len(described) if described is not None else 1 + self.hidden
 
 
 @dataclass(frozen=True)

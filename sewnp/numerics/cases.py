@@ -44,7 +44,6 @@ def _squeezes() -> list[NetworkCase]:
                     # ends inside a group of frames and between two, where there are such places
                     lengths=(frames, factor + 1, 2 * factor) if mask else None,
                     masking=mask or "any",
-                    clips=3 if mask else 1,
                 )
             )
     return cases
@@ -61,7 +60,6 @@ def _activations() -> list[NetworkCase]:
             {"hidden_act": name, "feat_extract_activation": names[(i + 7) % len(names)]},
             head=None,
             frames=5,
-            clips=1,
             steep=4.0,
         )
         for i, name in enumerate(names)
@@ -78,7 +76,6 @@ def _padding() -> list[NetworkCase]:
             f"clips too short for one squeezed frame, for one frame, and without any sample, rules {masking!r}",
             family,
             head=None,
-            clips=4,
             lengths=(9, 0, NO_SAMPLE, 1),
             masking=masking,
         )
@@ -109,10 +106,18 @@ NETWORKS: tuple[NetworkCase, ...] = (
     *_padding(),
     *_relative_positions(),
     NetworkCase(
-        "sew-published", "kernels, strides and position kernel of the published models", "sew", PUBLISHED, frames=5, clips=1
+        "sew-published",
+        "kernels, strides and position kernel of the published models",
+        "sew",
+        PUBLISHED,
+        frames=5,
     ),
     NetworkCase(
-        "sew-d-published", "kernels, strides and position kernel of the published models", "sew-d", PUBLISHED, frames=5, clips=1
+        "sew-d-published",
+        "kernels, strides and position kernel of the published models",
+        "sew-d",
+        PUBLISHED,
+        frames=5,
     ),
     NetworkCase(
         "sew-two-layers", "two layers of four heads", "sew", {"num_hidden_layers": 2, "num_attention_heads": 4}, lengths=(9, 6)
@@ -198,7 +203,6 @@ NETWORKS: tuple[NetworkCase, ...] = (
         {"position_buckets": 32, "max_position_embeddings": 129, "squeeze_factor": 1},
         head=None,
         frames=34,
-        clips=1,
     ),
     NetworkCase(
         "sew-d-table-as-it-is", "norm_rel_ebd none: the position table is not normalised", "sew-d", {"norm_rel_ebd": "none"}
@@ -239,7 +243,7 @@ NETWORKS: tuple[NetworkCase, ...] = (
         labels=LABELS,
         lengths=(9, 0),
     ),
-    NetworkCase("loss-classes", "cross-entropy, one label left out", "sew", head="classification", clips=3, labels=(2, -100, 0)),
+    NetworkCase("loss-classes", "cross-entropy, one label left out", "sew", head="classification", labels=(2, -100, 0)),
     NetworkCase("loss-classes-column", "cross-entropy, labels in a column", "sew-d", head="classification", labels=((1,), (2,))),
 )
 

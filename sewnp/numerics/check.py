@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -86,6 +87,14 @@ class Report:
             return f"{failed} of {len(self.cases)} cases fail{left}"
         return f"all {len(self.cases)} cases pass{left}"
 
+    @property
+    def origins(self) -> dict[str, int]:
+        """Where cases went wrong first -> how many, the commonest first.  Layers count as one: {i} stands for their numbers."""
+        places = [
+            re.sub(r"\.\d+\.", ".{i}.", case.first.name) if case.first else "no stage" for case in self.cases if not case.passes
+        ]
+        return dict(Counter(places).most_common())
+
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         cases = [
@@ -101,7 +110,8 @@ class Report:
             }
             for case in self.cases
         ]
-        return {"passes": self.passes, "verdict": self.verdict, "unknown_results": list(self.strangers), "cases": cases}
+        judged = {"passes": self.passes, "verdict": self.verdict, "first_divergences": self.origins}
+        return judged | {"unknown_results": list(self.strangers), "cases": cases}
 
     def to_junit(self) -> str:
         """As JUnit XML: a test suite a case, a test a stage."""

@@ -159,14 +159,18 @@ class Visit(BaseHTTPRequestHandler):
         files = sorted(path for path in repo.commits[commit].iterdir() if path.is_file())
         if what == "tree":
             return self.json([{"type": "file", "path": p.name, "size": p.stat().st_size, "oid": etag(p)[:40]} for p in files])
-        return self.json({"_id": name, "id": name, "modelId": name, "sha": commit, "siblings": [{"rfilename": p.name} for p in files]})
+        return self.json(
+            {"_id": name, "id": name, "modelId": name, "sha": commit, "siblings": [{"rfilename": p.name} for p in files]}
+        )
 
     def entered(self, name: str) -> Repo | None:
         repo = self.server.repos.get(name)
         if self.token() == "hf_expired":
             self.refuse(401, None, "Invalid credentials in Authorization header")
         elif repo is None or (repo.private and self.token() != repo.private):
-            self.refuse(404 if self.token() else 401, "RepoNotFound", "Invalid username or password." if repo else "Repository not found")
+            self.refuse(
+                404 if self.token() else 401, "RepoNotFound", "Invalid username or password." if repo else "Repository not found"
+            )
         else:
             return repo
         return None
@@ -268,7 +272,9 @@ def shelf(tmp_path_factory):
     for seed, name in enumerate(("first", "second")):
         write(folder / name, seed=seed)
         vocab = json.loads((folder / name / "vocab.json").read_text())
-        (folder / name / "vocab.json").write_text(json.dumps({name[0].upper() if key == "I" else key: i for key, i in vocab.items()}))
+        (folder / name / "vocab.json").write_text(
+            json.dumps({name[0].upper() if key == "I" else key: i for key, i in vocab.items()})
+        )
     return folder
 
 
@@ -354,7 +360,7 @@ def test_a_pickle_only_where_there_is_nothing_else(hub, tmp_path, index):
         shards = {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin", "c": "pytorch_model-1.bin"}
         (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": shards}))
         for name in shards.values():
-            (folder / name).write_text("a shard")
+            (folder / name).write_text(f"shard {name}")
         weights = {"pytorch_model.bin.index.json", *shards.values()}
     hub.repos[ID] = Repo()
     commit = hub.repos[ID].push(folder)
@@ -422,7 +428,9 @@ def test_the_cache_answers_with_the_commit_last_seen(served, shelf):
     assert same(sewnp.load(ID), shelf / "second")
     stop(served)
     assert same(sewnp.load(ID), shelf / "second")
-    with pytest.raises(CheckpointError, match=f"{ID}@v9: no folder of that name here, nothing in the cache .*/cache, and .* reached"):
+    with pytest.raises(
+        CheckpointError, match=f"{ID}@v9: no folder of that name here, nothing in the cache .*/cache, and .* reached"
+    ):
         sewnp.load(ID, revision="v9")
 
 
@@ -439,15 +447,18 @@ def test_half_a_cache_is_not_taken_for_a_whole(served, monkeypatch):
     for name in ("config.json", "model.safetensors"):
         huggingface_hub.hf_hub_download(ID, name)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    message = f"{ID}: the cache .*/cache holds this model without preprocessor_config.json, and HF_HUB_OFFLINE forbids asking the hub"
+    message = (
+        f"{ID}: the cache .*/cache holds this model without preprocessor_config.json, and HF_HUB_OFFLINE forbids asking the hub"
+    )
     with pytest.raises(CheckpointError, match=message):
         sewnp.load(ID)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    huggingface_hub.hf_hub_download(ID, "preprocessor_config.json")
-    shutil.rmtree(next((Path(constants.HF_HUB_CACHE)).glob("models--*/snapshots/*/model.safetensors")).resolve().parent)
+
+
+def test_a_cache_without_weights(served, hasty):
+    served.down["model.safetensors"] = 500
+    refused()
     stop(served)
-    with pytest.raises(CheckpointError):
-        sewnp.load(ID)
+    assert f"the cache {constants.HF_HUB_CACHE} holds this model without model.safetensors, and {served.url} cannot be" in refused()
 
 
 # Errors, each a line
@@ -517,7 +528,7 @@ def test_what_can_be_no_revision(served, revision):
     assert served.asked == []
 
 
-@pytest.mark.parametrize("model", ["a--b/c", "a/b..c", "a/" + "b" * 300, "a/b-", "models/x.git"])
+@pytest.mark.parametrize("model", ["a--b/c", "a/b..c", "a/" + "b" * 97, "a/b-", "models/x.git"])
 def test_what_can_be_no_id(served, model):
     assert "no folder of that name here, and no hub id: HFValidationError" in refused(model)
     assert served.asked == []
@@ -567,7 +578,9 @@ def test_an_index_names_what_is_not_there(served, tmp_path):
     folder = write(tmp_path / "other", shards=True)
     next(folder.glob("model-00002-*")).unlink()
     served.repos[ID].push(folder)
-    assert re.search(r"the repository has no model-00002-of-\d+\.safetensors, which model\.safetensors\.index\.json names", refused())
+    assert re.search(
+        r"the repository has no model-00002-of-\d+\.safetensors, which model\.safetensors\.index\.json names", refused()
+    )
 
 
 @pytest.mark.parametrize("weight_map", [{"a": "../../x"}, {"a": "/etc/passwd"}, {"a": ".."}, {"a": "sub/x"}, {"a": 5}, [], None])
@@ -575,16 +588,19 @@ def test_an_index_that_leads_astray(served, tmp_path, weight_map):
     folder = write(tmp_path / "other", shards=True)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     served.repos[ID].push(folder)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json: expected"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json: expected|\.\."):
         sewnp.load(ID)
-    assert not any("/" in name or "x" == name or "passwd" in name for _, name in served.asked)
+    assert not any("/" in name or name == "x" or "passwd" in name for _, name in served.asked)
 
 
 def test_no_network_and_nothing_cached(served, monkeypatch):
     stop(served)
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("nobody wants to wait half a minute for this"))
     message = refused()
-    assert f"{ID}: no folder of that name here, nothing in the cache {constants.HF_HUB_CACHE}, and {served.url} cannot be reached" in message
+    assert (
+        f"{ID}: no folder of that name here, nothing in the cache {constants.HF_HUB_CACHE}, and {served.url} cannot be reached"
+        in message
+    )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert refused().endswith(f"nothing in the cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE forbids asking the hub")
 
@@ -599,7 +615,7 @@ def test_a_download_that_breaks_off(served, shelf, hasty, name):
     served.cut.add(name)
     message = refused()
     assert f"{name} could not be downloaded to {constants.HF_HUB_CACHE}" in message
-    assert not [path for path in Path(constants.HF_HUB_CACHE).rglob("*") if path.name in (name, "*.incomplete")]
+    assert not [path for path in Path(constants.HF_HUB_CACHE).rglob("*") if path.name == name or path.suffix == ".incomplete"]
     served.cut.clear()
     assert same(sewnp.load(ID), shelf / "first")  # nothing of the broken one was left to be taken for whole
 
@@ -622,7 +638,9 @@ def test_a_full_disk(served, shelf, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(file_download, "http_get", full)
         message = refused()
-    assert message.endswith(f"model.safetensors could not be downloaded to {constants.HF_HUB_CACHE}: [Errno 28] No space left on device")
+    assert message.endswith(
+        f"model.safetensors could not be downloaded to {constants.HF_HUB_CACHE}: [Errno 28] No space left on device"
+    )
     assert same(sewnp.load(ID), shelf / "first")
 
 
@@ -687,18 +705,20 @@ def test_options_are_checked_before_anything_is_fetched(served):
 
 
 def test_the_library_prints_nothing(served, capfd, hasty, monkeypatch):
+    served.repos[ID].push(write(Path("other"), "sew-d"), "v2")
     monkeypatch.setenv("TQDM_POSITION", "-1")  # the client then draws its bars without a terminal too
+    huggingface_hub.utils.enable_progress_bars()  # transformers, told to be quiet while it wrote, disables them for everybody
     sewnp.load(ID)
-    served.repos[ID].refs["v2"] = served.repos[ID].push(write(Path("other"), "sew-d"))
     served.cut.add("model.safetensors")
     with pytest.raises(CheckpointError):
         sewnp.load(ID, revision="v2")
     assert capfd.readouterr() == ("", "")
-    assert not huggingface_hub.utils.are_progress_bars_disabled()
+    assert not huggingface_hub.utils.are_progress_bars_disabled()  # whoever uses the client besides has them still
 
 
 def test_progress_where_it_is_asked_for(served, capfd, monkeypatch):
     monkeypatch.setenv("TQDM_POSITION", "-1")
+    huggingface_hub.utils.enable_progress_bars()
     with hub_module.progress():
         sewnp.load(ID)
     out, err = capfd.readouterr()
@@ -722,7 +742,9 @@ def test_commands_with_the_environment_of_a_user(served, tmp_path):
 
     def inspect(**more):
         command = [sys.executable, "-m", "sewnp", "inspect", f"{ID}@v2"]
-        return subprocess.run(command, env=environment | more, capture_output=True, text=True, check=False)
+        # in the checkout, where sewnp can be imported without being installed
+        root = Path(sewnp.__file__).parents[1]
+        return subprocess.run(command, env=environment | more, cwd=root, capture_output=True, text=True, check=False)
 
     first = inspect()
     assert first.stdout.startswith(f"{ID}: SEW-D (SEW with disentangled attention), ctc head"), first.stderr
