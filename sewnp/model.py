@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -158,7 +158,7 @@ class Model:
         if isinstance(audio, str | os.PathLike) or hasattr(audio, "read"):
             if sampling_rate is not None:
                 raise InputError("sampling_rate: expected only with samples; a file says its own rate")
-            return read_audio(audio, sampling_rate=rate)
+            return read_audio(cast(Source, audio), sampling_rate=rate)
         return resample(as_waveform(audio), rate if sampling_rate is None else check_rate("sampling_rate", sampling_rate), rate)
 
     def _logits(self, waveform: Array, audio: object) -> Array:

@@ -2,6 +2,16 @@
 
 from sewnp.checkpoints.folder import Checkpoint, read_checkpoint, write_checkpoint
 from sewnp.checkpoints.names import flatten, nest
-from sewnp.checkpoints.tensors import TensorFile, open_file, open_tensors
+from sewnp.checkpoints.tensors import TensorFile, open_file, open_tensors, write_tensors
 
-__all__ = ["Checkpoint", "TensorFile", "flatten", "nest", "open_file", "open_tensors", "read_checkpoint", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "TensorFile",
+    "flatten",
+    "nest",
+    "open_file",
+    "open_tensors",
+    "read_checkpoint",
+    "write_checkpoint",
+    "write_tensors",
+]

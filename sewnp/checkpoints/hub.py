@@ -7,6 +7,7 @@ the commit that all of them come from, and errors that fit on a line.
 
 import logging
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sewnp.checkpoints.files import read_json
-from sewnp.checkpoints.tensors import INDEX, SINGLE
+from sewnp.checkpoints.tensors import INDEX, SINGLE, TORCH_INDEX, TORCH_SINGLE
 from sewnp.config import config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, DependencyError
 from sewnp.extras import need
@@ -22,7 +23,7 @@ from sewnp.extras import need
 CONFIG = "config.json"
 FEATURES = ("preprocessor_config.json", "processor_config.json")
 TOKENS = ("vocab.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-WEIGHTS = ((SINGLE, INDEX), ("pytorch_model.bin", "pytorch_model.bin.index.json"))
+WEIGHTS = ((SINGLE, INDEX), (TORCH_SINGLE, TORCH_INDEX))
 """One file, or shards with an index; the second pair only where a repository has nothing of the first."""
 
 _shown: ContextVar[bool] = ContextVar("_shown", default=False)
@@ -153,7 +154,10 @@ class _Repository:
         """A file into the cache -> its folder there; None where the repository does not have it."""
         errors = self.errors
         try:
-            return Path(self.client.hf_hub_download(self.id, name, revision=revision)).parent
+            with warnings.catch_warnings():
+                # the client warns that the disk may be too small, and goes on; if it is, the error says so
+                warnings.filterwarnings("ignore", message="Not enough free disk space")
+                return Path(self.client.hf_hub_download(self.id, name, revision=revision)).parent
         except errors.EntryNotFoundError as error:
             if not isinstance(error, errors.LocalEntryNotFoundError):  # that one is its child, and says that the hub fell silent
                 return None

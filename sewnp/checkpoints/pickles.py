@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sewnp.checkpoints.torch_zip import Archive, open_archive
-from sewnp.checkpoints.unpickler import Malformed, Name, Placeholder, ordered, shown, unpickle
+from sewnp.checkpoints.unpickler import Malformed, Name, kind_of, ordered, shown, unpickle
 from sewnp.errors import CheckpointError
 from sewnp.types import Array
 
@@ -50,7 +50,7 @@ class Storage:
     """A run of numbers in the archive, as the pickle describes it."""
 
     record: str
-    kind: str
+    dtype: str
     count: int
 
 
@@ -88,12 +88,12 @@ class PickledTensors:
     @property
     def dtypes(self) -> dict[str, str]:
         """As safetensors spells them: F32, BF16, I64 ..."""
-        return {key: view.storage.kind for key, view in self.views.items()}
+        return {key: view.storage.dtype for key, view in self.views.items()}
 
     def read(self, key: str) -> Array:
         """One tensor, contiguous; bfloat16 as float32, which holds it exactly."""
         view = self.views[key]
-        dtype = _DTYPES[view.storage.kind]
+        dtype = _DTYPES[view.storage.dtype]
         try:
             data = self.archive.read(view.storage.record, view.offset * dtype.itemsize, view.span * dtype.itemsize)
         except (Malformed, OSError) as error:
@@ -101,7 +101,7 @@ class PickledTensors:
         # a stride that is never taken may be any number at all, and NumPy would multiply it
         strides = [stride * dtype.itemsize if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
         x = np.ndarray(view.shape, dtype, data, strides=strides) if view.size else np.empty(view.shape, dtype)
-        if view.storage.kind == "BF16":
+        if view.storage.dtype == "BF16":
             return (x.astype(np.uint32, order="C") << 16).view(np.float32)
         return np.array(x, dtype.newbyteorder("="), order="C")
 
@@ -143,19 +143,19 @@ def read_pickle(path: Path, *, placeholders: bool = False) -> tuple[Any, Archive
 def tensors_of(path: Path, archive: Archive, state: Any) -> PickledTensors:
     """A state dict's tensors, every one of them checked against the archive.  Raises CheckpointError, naming the tensor."""
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: expected a dict of tensors, found {_kind(state)}")
+        raise CheckpointError(f"{path}: expected a dict of tensors, found {kind_of(state)}")
     kinds: dict[str, tuple[str, int]] = {}
     held = sum(record.size for record in archive.records.values())
     total = 0
     for key, view in state.items():
         if not isinstance(key, str) or not isinstance(view, View):
             raise CheckpointError(
-                f"{path}: {shown(key) if isinstance(key, str) else _kind(key)}: expected a tensor, found {_kind(view)}"
+                f"{path}: {shown(key) if isinstance(key, str) else kind_of(key)}: expected a tensor, found {kind_of(view)}"
             )
         try:
             _check_storage(view.storage, archive, kinds)
             _check_window(view)
-            total += math.prod(max(n, 1) for n in view.shape) * _DTYPES[view.storage.kind].itemsize
+            total += math.prod(max(n, 1) for n in view.shape) * _DTYPES[view.storage.dtype].itemsize
             if total > _LARGEST_EXPANSION * held + _SMALL:
                 raise Malformed(f"with it, tensors take {total:,} bytes, out of {held:,} in the file")
         except Malformed as error:
@@ -167,10 +167,10 @@ def _check_storage(storage: Storage, archive: Archive, kinds: dict[str, tuple[st
     record = archive.records.get(storage.record)
     if record is None:
         raise Malformed(f"its numbers, {shown(storage.record)}, are not in the file")
-    if storage.count * _DTYPES[storage.kind].itemsize != record.size:
-        raise Malformed(f"its storage is said to hold {_huge(storage.count)} {storage.kind}, and has {record.size:,} bytes")
-    if kinds.setdefault(storage.record, (storage.kind, storage.count)) != (storage.kind, storage.count):
-        raise Malformed(f"its storage is said to be {kinds[storage.record][0]} elsewhere, and {storage.kind} here")
+    if storage.count * _DTYPES[storage.dtype].itemsize != record.size:
+        raise Malformed(f"its storage is said to hold {_huge(storage.count)} {storage.dtype}, and has {record.size:,} bytes")
+    if kinds.setdefault(storage.record, (storage.dtype, storage.count)) != (storage.dtype, storage.count):
+        raise Malformed(f"its storage is said to be {kinds[storage.record][0]} elsewhere, and {storage.dtype} here")
 
 
 def _check_window(view: View) -> None:
@@ -244,13 +244,3 @@ _KNOWN = {
         *(Name("torch", dtype) for dtype in _TORCH_DTYPES),
     ]
 }
-
-
-def _kind(value: Any) -> str:
-    return (
-        value.name
-        if isinstance(value, Placeholder)
-        else "a tensor"
-        if isinstance(value, View)
-        else f"a {type(value).__name__.lower()}"
-    )

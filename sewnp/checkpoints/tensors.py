@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from sewnp.checkpoints.files import read_json
 from sewnp.checkpoints.pickles import open_pickle
@@ -18,7 +19,7 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TORCH_SINGLE = "pytorch_model.bin"
 TORCH_INDEX = "pytorch_model.bin.index.json"
-_FLOATS = ("F64", "F32", "F16", "BF16")
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def open_tensors(folder: Path) -> dict[str, TensorFile]:
     found: dict[str, TensorFile] = {}
     for file in _open_all(folder):
         for key, dtype in file.dtypes.items():
-            if dtype not in _FLOATS:
-                raise CheckpointError(f"{file.path}: {key}: expected a dtype of {', '.join(_FLOATS)}, found {dtype}")
+            if dtype not in FLOATS:
+                raise CheckpointError(f"{file.path}: {key}: expected a dtype of {', '.join(FLOATS)}, found {dtype}")
             if key in found:
                 raise CheckpointError(f"{file.path}: {key}: also in {found[key].path.name}; expected each tensor in one file")
             found[key] = file
@@ -106,3 +107,19 @@ def _shards(index: Path) -> list[str]:
         if Path(name).name != name or "\0" in name:
             raise CheckpointError(f"{index}: expected plain file names in this folder, found {name!r}")
     return names
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file whose bytes depend on nothing but its content.
+
+    The library writes the metadata in an order that changes from run to run, so the header is put in order behind it.
+    """
+    save_file({name: np.asarray(x, order="C") for name, x in tensors.items()}, path, metadata=dict(metadata) if metadata else None)
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(size))  # as long as before, because it says the same

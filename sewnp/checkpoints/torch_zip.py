@@ -6,9 +6,11 @@ what stands before the record itself, so that no two readers see two different f
 """
 
 import os
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -75,7 +77,7 @@ def open_archive(path: Path) -> Archive:
         if at != len(directory):
             raise Malformed("its directory is not of the size it claims")
     taken.sort()
-    if any(end > start for (_, end), (start, _) in zip(taken, taken[1:], strict=False)):
+    if any(end > start for (_, end), (start, _) in pairwise(taken)):
         raise Malformed("its records overlap")
     return Archive(path, _without_root(records))
 
@@ -95,10 +97,10 @@ def _check_format(path: Path, begin: bytes, size: int) -> None:
     if begin.startswith(b"version https://git-lfs"):
         raise Malformed("is a Git LFS pointer; the file that it stands for has not been downloaded")
     if begin[2:].startswith(_LEGACY) or begin[257:262] == b"ustar":
-        name = path.name
+        name = path.name if re.fullmatch(r"[\w.-]+", path.name) else "FILE"  # it goes into a command that somebody copies
         raise Malformed(
             "is in the format of torch before 1.6, which is not read; where torch is installed, this rewrites it:\n"
-            f"""  python -c "import torch; torch.save(torch.load({name!r}, map_location='cpu', weights_only=True), {name!r})\"\n"""
+            f"""  python -c "import torch; torch.save(torch.load('{name}', map_location='cpu', weights_only=True), '{name}')\"\n"""
             "(where torch refuses too: with weights_only=False, which runs what the file asks for, if you trust where it comes from)"
         )
     raise Malformed("is not a file that torch wrote")

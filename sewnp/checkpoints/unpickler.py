@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-MOST_OPERATIONS = 400_000
-"""A SEW takes some 10,000 operations, with the state of its optimiser some 40,000; so many take about half a second."""
+MOST_OPERATIONS = 200_000
+"""A SEW takes some 10,000 operations, with the state of its optimiser some 40,000; so many take a third of a second."""
 
 _HIGHEST_PROTOCOL = 5
+_UNDERFLOW = "its pickle takes more from its stack than it has put there"
 _LONGEST_NAME = 200
 _SAFE_INTEGER = 2**61 - 1
 """Integers below hash to themselves; larger ones can be chosen to collide, which makes a dict quadratic."""
@@ -86,7 +87,7 @@ class _Machine:
     def __init__(
         self, data: bytes, known: Mapping[tuple[str, str], Name], persistent: Callable[[Any], Any], placeholders: bool
     ) -> None:
-        self.data, self.at = data, 0
+        self.data, self.size, self.at = data, len(data), 0
         self.known, self.persistent, self.placeholders = known, persistent, placeholders
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
@@ -98,25 +99,25 @@ class _Machine:
             code = self.take(1)
             if code == pickle.STOP:
                 return self.finish()
-            step = _STEPS.get(code)
-            if step is None:
+            if code not in _STEPS:
                 raise Malformed(
                     f"holds the pickle operation {_spelled(code)}, which torch does not write: refused; nothing was executed"
                 )
-            step(self)
+            _STEPS[code](self)
         raise Malformed(f"its pickle has more than {MOST_OPERATIONS:,} operations, far more than weights need")
 
     def finish(self) -> Any:
-        if len(self.stack) != 1 or self.below or self.at != len(self.data):
+        if len(self.stack) != 1 or self.below or self.at != self.size:
             raise Malformed("its pickle does not end where it should")
         return self.stack[0]
 
     def take(self, count: int) -> bytes:
         """The next bytes; a length that the file does not have costs nothing."""
-        if count > len(self.data) - self.at:
+        begin = self.at
+        self.at = begin + count
+        if self.at > self.size:
             raise Malformed("its pickle is truncated, or claims a length that it does not have")
-        self.at += count
-        return self.data[self.at - count : self.at]
+        return self.data[begin : self.at]
 
     def sized(self, width: int) -> bytes:
         return self.take(self.number(width))
@@ -144,7 +145,7 @@ class _Machine:
 
     def pop(self) -> Any:
         if not self.stack:
-            raise Malformed("its pickle takes more from its stack than it has put there")
+            raise Malformed(_UNDERFLOW)
         return self.stack.pop()
 
     def top(self) -> Any:
@@ -158,7 +159,7 @@ class _Machine:
 
     def since_mark(self) -> list[Any]:
         if not self.below:
-            raise Malformed("its pickle takes more from its stack than it has put there")
+            raise Malformed(_UNDERFLOW)
         values, self.stack = self.stack, self.below.pop()
         return values
 
@@ -172,8 +173,9 @@ class _Machine:
         self.since_mark()
 
     def tuple_of(self, count: int) -> None:
-        values = [self.pop() for _ in range(count)]
-        self.push(tuple(reversed(values)))
+        if len(self.stack) < count:
+            raise Malformed(_UNDERFLOW)
+        self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def keep(self, index: int) -> None:
         self.memo[index] = self.top()
@@ -188,7 +190,7 @@ class _Machine:
         if type(whole) is list:
             whole.extend(values)
         elif not isinstance(whole, Placeholder):  # whose items nobody needs
-            raise Malformed(f"its pickle appends to a {_kind(whole)}")
+            raise Malformed(f"its pickle appends to a {kind_of(whole)}")
 
     def set_items(self, values: list[Any]) -> None:
         whole = self.top()
@@ -197,10 +199,10 @@ class _Machine:
         if isinstance(whole, Placeholder):
             return
         if not isinstance(whole, dict):
-            raise Malformed(f"its pickle sets items of a {_kind(whole)}")
+            raise Malformed(f"its pickle sets items of a {kind_of(whole)}")
         for key, value in zip(values[::2], values[1::2], strict=True):
             if not _fit_key(key):
-                raise Malformed(f"its pickle has a {_kind(key)} as a key")
+                raise Malformed(f"its pickle has a {kind_of(key)} as a key")
             if key in whole:
                 raise Malformed(f"its pickle has the key {shown(str(key))} twice")
             whole[key] = value
@@ -215,7 +217,7 @@ class _Machine:
 
     def call(self, function: Any, arguments: Any) -> Any:
         if not isinstance(function, Name) or type(arguments) is not tuple:
-            raise Malformed(f"asks to call a {_kind(function)} with a {_kind(arguments)}: refused; nothing was executed")
+            raise Malformed(f"asks to call a {kind_of(function)} with a {kind_of(arguments)}: refused; nothing was executed")
         if function.foreign:
             return Placeholder(str(function), arguments)
         if function.build is None:
@@ -230,7 +232,7 @@ class _Machine:
         keywords, arguments = self.pop(), self.pop()
         function = self.pop()
         if not isinstance(function, Name) or not function.foreign:
-            raise Malformed(f"asks to call a {_kind(function)} with keywords: refused; nothing was executed")
+            raise Malformed(f"asks to call a {kind_of(function)} with keywords: refused; nothing was executed")
         self.push(self.call(function, (arguments, keywords)))
 
     def build(self) -> None:
@@ -238,7 +240,7 @@ class _Machine:
         if isinstance(value, Placeholder):
             value.state = state
         elif not isinstance(value, Ordered):
-            raise Malformed(f"sets attributes of a {_kind(value)}: refused; nothing was executed")
+            raise Malformed(f"sets attributes of a {kind_of(value)}: refused; nothing was executed")
 
     def old_instance(self) -> None:
         name = self.find(self.line(), self.line())
@@ -267,8 +269,12 @@ def _fit_key(key: Any) -> bool:
     return key is None or type(key) in (str, bytes, bool, float) or isinstance(key, (Name, Placeholder))
 
 
-def _kind(value: Any) -> str:
-    return str(value) if isinstance(value, Name) else value.name if isinstance(value, Placeholder) else type(value).__name__.lower()
+def kind_of(value: Any) -> str:
+    """What a value is, for a message; never the value itself, which may be of any size."""
+    if isinstance(value, Name):
+        return str(value)
+    name = value.name if isinstance(value, Placeholder) else type(value).__name__
+    return {"View": "tensor", "Ordered": "dict", "NoneType": "None"}.get(name, name)
 
 
 def _spelled(code: bytes) -> str:

@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sewnp.cli import check, classify, compare, inspect, trace, transcribe, vectors
+from sewnp.checkpoints.hub import progress
+from sewnp.cli import check, classify, compare, convert, inspect, trace, transcribe, vectors
 from sewnp.errors import SewError
 from sewnp.version import __version__
 
@@ -18,6 +19,7 @@ COMMANDS = {
     "transcribe": transcribe,
     "classify": classify,
     "inspect": inspect,
+    "convert": convert,
     "trace": trace,
     "compare": compare,
     "vectors": vectors,
@@ -55,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     try:
-        status: int = options.run(options)
+        with progress():
+            status: int = options.run(options)
         sys.stdout.flush()
         return status
     except SewError as error:

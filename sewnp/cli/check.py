@@ -52,8 +52,8 @@ def table(report: Report) -> str:
     """The report as text: a line a case, then the verdict and where the cases that fail went wrong first."""
     width = max(len(case.name) for case in report.cases)
     lines = [f"{'pass' if case.passes else 'FAIL'}  {case.name:<{width}}  {case.verdict}" for case in report.cases]
-    origins = [f"{count:>4}  first diverge at {place}" for place, count in report.origins.items()]
-    return "\n".join([*lines, "", report.verdict, *origins])
+    origins = [f"{count:>5}  {place}" for place, count in report.origins.items()]
+    return "\n".join([*lines, "", report.verdict, *(["where they went wrong first:", *origins] if origins else [])])
 
 
 def _write_junit(report: Report, path: Path) -> None:

@@ -18,11 +18,11 @@ from sewnp.numerics import (
     StageFile,
     compare,
     fingerprint,
+    honest_runs,
     judge_replay,
     local_budgets,
     open_stages,
     replay,
-    run_in,
 )
 from sewnp.numerics import budgets as derive_budgets
 from sewnp.numerics.compare import metadata_problems
@@ -134,11 +134,11 @@ def _with_model(options: argparse.Namespace, ours: StageFile, theirs: Mapping[st
     inputs = Inputs(**arguments)
     recorder = Recorder()
     in_precision(model, "float64")(**inputs.arguments(), see=recorder)
-    honest = run_in(model, inputs, options.precision)
-    budgets = derive_budgets(recorder.values, [honest], options.precision)
+    honest = honest_runs(model, inputs, options.precision)
+    budgets = derive_budgets(recorder.values, honest, options.precision)
     result = compare(recorder.values, theirs, budgets, names=chosen(recorder.values, options.stages))
     replayed = replay(model, theirs, inputs)
-    local = local_budgets(model, inputs, [honest], options.precision)
+    local = local_budgets(model, inputs, honest, options.precision)
     return name_causes(judge_replay(result, replayed.local, theirs, local), model, replayed, theirs, local)
 
 

@@ -20,7 +20,7 @@ _FAMILIES = {"sew": "SEW (squeezed wav2vec 2.0)", "sew-d": "SEW-D (SEW with dise
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     parser.add_argument(
-        "model", metavar="MODEL", help="an embedded model's name (digits, digits-d, digit-words) or a checkpoint folder"
+        "model", metavar="MODEL", help="an embedded model's name (digits, digits-d, digit-words), a checkpoint folder or a hub id"
     )
 
 

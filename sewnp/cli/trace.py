@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sewnp.cli.clips import add_model
 from sewnp.model import load
-from sewnp.numerics import Inputs, budgets, run_in, trace, write_trace
+from sewnp.numerics import Inputs, budgets, honest_runs, trace, write_trace
 from sewnp.speech.audio import read_audio
 
 HELP = "write every intermediate value of a model on a clip to a file"
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     inputs = Inputs(features.input_values, features.attention_mask)
     recorded = trace(model, **inputs.arguments(), stages=options.stages)
     if options.dtype == "float64":
-        allowed = budgets(recorded, [run_in(model, inputs, "float32")])
+        allowed = budgets(recorded, honest_runs(model, inputs))
         recorded = replace(recorded, metadata={**recorded.metadata, "budgets": json.dumps(allowed)})
     write_trace(options.output, recorded)
     print(f"sewnp: {len(recorded)} stages in {options.output}", file=sys.stderr)

@@ -10,6 +10,7 @@ from sewnp.numerics.capture import from_torch
 from sewnp.numerics.check import CaseReport, Report, check_vectors
 from sewnp.numerics.compare import Comparison, Row, compare, judge_replay
 from sewnp.numerics.files import StageFile, open_stages
+from sewnp.numerics.jitter import honest_runs
 from sewnp.numerics.measure import Measure, measure
 from sewnp.numerics.precision import Precision, round_to_bfloat16, round_to_float16
 from sewnp.numerics.replay import Replay, replay
@@ -37,6 +38,7 @@ __all__ = [
     "compare",
     "fingerprint",
     "from_torch",
+    "honest_runs",
     "judge_replay",
     "kind_of",
     "local_budgets",

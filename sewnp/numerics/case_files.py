@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from sewnp.checkpoints import Checkpoint, write_checkpoint
+from sewnp.checkpoints import Checkpoint, write_checkpoint, write_tensors
 from sewnp.checkpoints.files import write_json
 from sewnp.ctc import clean_labels, ctc_loss
 from sewnp.layers.observe import within
 from sewnp.layers.softmax import log_softmax
 from sewnp.layers.spec_augment import mask_frames
-from sewnp.numerics.budgets import FACTOR, FLOOR, budgets, run_in
+from sewnp.numerics.budgets import FACTOR, FLOOR, budgets
 from sewnp.numerics.case_kinds import (
     Case,
     CTCCase,
@@ -27,11 +27,11 @@ from sewnp.numerics.case_kinds import (
     random_of,
 )
 from sewnp.numerics.files import INPUT
-from sewnp.numerics.jitter import jittered_run
+from sewnp.numerics.jitter import honest_runs
 from sewnp.numerics.measure import largest_error
 from sewnp.numerics.precision import EPS, in_precision
 from sewnp.numerics.stages import kind_of
-from sewnp.numerics.suite import EXPECTED, INPUTS, STAGES, write_lines, write_tensors
+from sewnp.numerics.suite import EXPECTED, INPUTS, STAGES, write_lines
 from sewnp.numerics.trace import Recorder, trace
 from sewnp.speech.features import FeatureExtractor
 from sewnp.speech.tokenizer import CTCTokenizer
@@ -82,7 +82,7 @@ def _write_network(case: NetworkCase, folder: Path, seed: int) -> dict[str, Any]
     write_tensors(folder / f"{INPUTS}.safetensors", given)
     truth = trace(in_precision(model, "float64"), **inputs.arguments())
     rng = random_of(f"rounding of {case.name}", seed)
-    allowed = budgets(truth, [run_in(model, inputs, "float32"), *(jittered_run(model, inputs, rng) for _ in range(JITTERED))])
+    allowed = budgets(truth, honest_runs(model, inputs, jittered=JITTERED, rng=rng))
     order = json.dumps(list(truth))
     metadata = {**truth.metadata, "budgets": json.dumps(allowed), "order": order}
     write_tensors(folder / f"{EXPECTED}.safetensors", {**truth, **{INPUT + name: value for name, value in given.items()}}, metadata)

@@ -27,9 +27,11 @@ TINY: dict[str, Any] = {
     "num_conv_pos_embeddings": 5,
     "num_conv_pos_embedding_groups": 4,
     "classifier_proj_size": 6,
+    "layer_norm_eps": 1e-3,
     "id2label": {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"},
 }
-TINY_D = TINY | {"max_position_embeddings": 16, "position_buckets": 8}
+TINY_D = TINY | {"max_position_embeddings": 16, "position_buckets": 8, "feature_layer_norm_eps": 1e-2}
+"""The epsilons are larger than anybody's: a wrong one of the usual size, 1e-5 for 1e-7, changes values of size 1 less than float32 does."""
 NO_SAMPLE = -1
 """As a length: no sample of the clip is real.  0 is a clip that is just too short for one frame."""
 
@@ -177,6 +179,7 @@ def covers(case: NetworkCase, config: Any, inputs: Inputs) -> list[str]:
         "mask": "none" if case.lengths is None else case.masking,
         "mask_time_indices": "none" if inputs.mask_time_indices is None else "used" if config.apply_spec_augment else "ignored",
         "labels": "none" if inputs.labels is None else "given",
+        "feature_norm_eps": config.layer_norm_eps if case.family == "sew" else config.feature_layer_norm_eps,
     }
     if case.lengths and min(case.lengths) <= 0:
         said["fully_masked"] = case.masking if NO_SAMPLE not in case.lengths else f"{case.masking}, also without any sample"

@@ -90,9 +90,8 @@ class Report:
     @property
     def origins(self) -> dict[str, int]:
         """Where cases went wrong first -> how many, the commonest first.  Layers count as one: {i} stands for their numbers."""
-        places = [
-            re.sub(r"\.\d+\.", ".{i}.", case.first.name) if case.first else "no stage" for case in self.cases if not case.passes
-        ]
+        failed = [case for case in self.cases if not case.passes]
+        places = [re.sub(r"\.\d+\.", ".{i}.", case.first.name) if case.first else "no readable results" for case in failed]
         return dict(Counter(places).most_common())
 
     def to_dict(self) -> dict[str, Any]:

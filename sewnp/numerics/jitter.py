@@ -9,9 +9,19 @@ arithmetic may cost.  (Stochastic arithmetic: Vignes 1993, "A stochastic arithme
 import numpy as np
 
 from sewnp.model import Model
-from sewnp.numerics.precision import EPS, in_precision
+from sewnp.numerics.budgets import run_in
+from sewnp.numerics.precision import EPS, Precision, in_precision
 from sewnp.numerics.trace import Inputs, Recorder
 from sewnp.types import Array
+
+
+def honest_runs(
+    model: Model, inputs: Inputs, precision: Precision = "float32", *, jittered: int = 1, rng: np.random.Generator | None = None
+) -> list[dict[str, Array]]:
+    """Runs that show what honest arithmetic costs: one in the precision, and for float32 so many more that are moved by a last digit."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    more = jittered if precision == "float32" else 0  # what emulates float16 rounds every stage already
+    return [run_in(model, inputs, precision), *(jittered_run(model, inputs, rng) for _ in range(more))]
 
 
 def jittered_run(model: Model, inputs: Inputs, rng: np.random.Generator) -> dict[str, Array]:

@@ -5,12 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors.numpy import save
-
 from sewnp.checkpoints.files import read_json
 from sewnp.errors import CheckpointError, TraceError
-from sewnp.types import Array
 
 FORMAT = "sewnp conformance vectors"
 FORMAT_VERSION = 1
@@ -127,18 +123,6 @@ to look: what it was computed from was still right. To be told which stages are 
 
     sewnp compare cases/<name>/expected.safetensors YOUR_FOLDER/<name>.safetensors --model cases/<name>
 """
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file whose bytes depend on nothing but its content: the library shuffles the metadata."""
-    content = save({name: np.asarray(x, order="C") for name, x in tensors.items()}, metadata=dict(metadata) if metadata else None)
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    if "__metadata__" in header:
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the numbers behind it stay aligned
-    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
 
 
 def write_lines(path: Path, values: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
 
+from sewnp.checkpoints import write_tensors
 from sewnp.checkpoints.files import whole_file
 from sewnp.errors import InputError, TraceError
 from sewnp.model import Model
@@ -148,22 +149,9 @@ def write_trace(path: str | Path, recorded: Trace) -> None:
     """
     arguments = {} if recorded.inputs is None else recorded.inputs.arguments()
     given = {f"{INPUT}{name}": np.asarray(value) for name, value in arguments.items() if value is not None}
-    tensors = {name: np.asarray(x, order="C") for name, x in ({**recorded} | given).items()}
     meta = {**recorded.metadata, "order": json.dumps(list(recorded))}
     try:
         with whole_file(Path(path)) as scratch:
-            save_file(tensors, scratch, metadata=meta)
-            _sort_metadata(scratch)
-    except OSError as error:
+            write_tensors(scratch, {**recorded} | given, meta)
+    except (OSError, SafetensorError) as error:
         raise TraceError(f"{path}: could not be written: {error}") from error
-
-
-def _sort_metadata(path: Path) -> None:
-    """Put the metadata of a safetensors file in order: safetensors writes them in an order that changes from run to run."""
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        file.seek(8)
-        file.write(text.ljust(size))  # as long as before, because it says the same

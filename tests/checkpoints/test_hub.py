@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import constants, file_download
+from safetensors.torch import load_file
 
 import sewnp
 from originals import clips, original
@@ -349,25 +351,26 @@ def test_a_commit_that_is_cached_needs_no_hub(served, shelf):
     assert served.asked == []
 
 
-@pytest.mark.parametrize("index", [False, True])
-def test_a_pickle_only_where_there_is_nothing_else(hub, tmp_path, index):
-    """Whether it can be read is for the loader to say: it gets the folder that a clone of the repository would be."""
-    folder = write(tmp_path / "origin")
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_pickle_only_where_there_is_nothing_else(hub, tmp_path, shards):
+    twin = write(tmp_path / "twin")
+    folder = shutil.copytree(twin, tmp_path / "origin")
     (folder / "model.safetensors").unlink()
+    tensors = list(load_file(twin / "model.safetensors").items())
     weights = {"pytorch_model.bin"}
-    if index:
+    torch.save(dict(tensors), folder / "pytorch_model.bin")
+    if shards:
         (folder / "pytorch_model.bin").unlink()
-        shards = {"a": "pytorch_model-1.bin", "b": "pytorch_model-2.bin", "c": "pytorch_model-1.bin"}
-        (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": shards}))
-        for name in shards.values():
-            (folder / name).write_text(f"shard {name}")
-        weights = {"pytorch_model.bin.index.json", *shards.values()}
+        parts = {"pytorch_model-1.bin": tensors[:9], "pytorch_model-2.bin": tensors[9:]}
+        for name, part in parts.items():
+            torch.save(dict(part), folder / name)
+        weight_map = {key: name for name, part in parts.items() for key, _ in part}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+        weights = {"pytorch_model.bin.index.json", *parts}
     hub.repos[ID] = Repo()
-    commit = hub.repos[ID].push(folder)
-    assert hub_module.fetch(ID).name == commit
+    hub.repos[ID].push(folder)
+    assert same(sewnp.load(ID), twin)
     assert {name for name in hub.got() if "model" in name} == weights
-    with pytest.raises(SewError):
-        sewnp.load(ID)
 
 
 # Which commit
@@ -620,6 +623,19 @@ def test_a_download_that_breaks_off(served, shelf, hasty, name):
     assert same(sewnp.load(ID), shelf / "first")  # nothing of the broken one was left to be taken for whole
 
 
+def test_shards_that_break_off(served, tmp_path, hasty):
+    """What the first attempt learned, that there is no model.safetensors among it, is not taken for a file by the second."""
+    folder = write(tmp_path / "other", shards=True)
+    served.repos[ID].push(folder)
+    shards = sorted(path.name for path in folder.glob("model-*"))
+    served.cut.update(shards[1:])
+    assert f"{shards[1]} could not be downloaded" in refused()
+    served.cut.clear()
+    served.asked.clear()
+    assert same(sewnp.load(ID), folder)
+    assert served.got() == set(shards[1:])
+
+
 def test_a_hub_that_falls_silent_between_two_files(served, shelf, hasty):
     served.down["vocab.json"] = 503
     assert f"vocab.json could not be downloaded to {constants.HF_HUB_CACHE}: {served.url} answers with status 503" in refused()
@@ -627,20 +643,29 @@ def test_a_hub_that_falls_silent_between_two_files(served, shelf, hasty):
     assert same(sewnp.load(ID), shelf / "first")
 
 
-def test_a_full_disk(served, shelf, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "[Errno 28] No space left on device"),
+        (RuntimeError("Task error:\n\nCAS client"), "cannot be reached, or broke off (RuntimeError: Task error: CAS client)"),
+        (ValueError("The file is too large"), "(ValueError: The file is too large)"),
+    ],
+    ids=["a full disk", "hf_xet, in Rust", "a size that the client refuses"],
+)
+def test_what_else_a_download_can_end_in(served, shelf, monkeypatch, error, said):
     real = file_download.http_get
 
-    def full(url, temp_file, **options):
+    def failing(url, temp_file, **options):
         if "safetensors" in url:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise error
         real(url, temp_file, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(file_download, "http_get", full)
+        patch.setattr(file_download, "http_get", failing)
+        patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 0))  # of which the client warns, and goes on
         message = refused()
-    assert message.endswith(
-        f"model.safetensors could not be downloaded to {constants.HF_HUB_CACHE}: [Errno 28] No space left on device"
-    )
+    assert f"{ID}: model.safetensors could not be downloaded to {constants.HF_HUB_CACHE}: " in message
+    assert message.endswith(said)
     assert same(sewnp.load(ID), shelf / "first")
 
 
@@ -706,6 +731,10 @@ def test_options_are_checked_before_anything_is_fetched(served):
 
 def test_the_library_prints_nothing(served, capfd, hasty, monkeypatch):
     served.repos[ID].push(write(Path("other"), "sew-d"), "v2")
+    logged = []
+    handler = logging.Handler()
+    handler.emit = logged.append
+    monkeypatch.setattr(logging.getLogger("huggingface_hub"), "handlers", [handler])
     monkeypatch.setenv("TQDM_POSITION", "-1")  # the client then draws its bars without a terminal too
     huggingface_hub.utils.enable_progress_bars()  # transformers, told to be quiet while it wrote, disables them for everybody
     sewnp.load(ID)
@@ -713,7 +742,10 @@ def test_the_library_prints_nothing(served, capfd, hasty, monkeypatch):
     with pytest.raises(CheckpointError):
         sewnp.load(ID, revision="v2")
     assert capfd.readouterr() == ("", "")
-    assert not huggingface_hub.utils.are_progress_bars_disabled()  # whoever uses the client besides has them still
+    assert logged == []
+    assert not huggingface_hub.utils.are_progress_bars_disabled(
+        "huggingface_hub.http_get"
+    )  # whoever uses the client besides has them still
 
 
 def test_progress_where_it_is_asked_for(served, capfd, monkeypatch):

@@ -227,7 +227,12 @@ def test_junit_is_well_formed(suite: Path, ported: Path, tmp_path: Path, capsys:
     np.savez(tmp_path / "results" / f"{CASE}.npz", **values, **{'<&"\x01\ud800'.encode(errors="replace").decode(): np.zeros(2)})
     arguments = ["check", str(suite), str(tmp_path / "results"), "--cases", CASE, TEXT, "--junit", str(tmp_path / "report.xml")]
     assert main(arguments) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "2 of 2 cases fail"
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "2 of 2 cases fail",
+        "where they went wrong first:",
+        "    1  logits",
+        "    1  no readable results",
+    ]
     root = ET.parse(tmp_path / "report.xml").getroot()
     tests = {(test.get("classname"), test.get("name")): test for test in root.iter("testcase")}
     failed = {name for name, test in tests.items() if test.find("failure") is not None}

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numerics.port import port
 
 from sewnp.cli import main
+from sewnp.cli.check import table
 from sewnp.numerics import check_vectors
 from sewnp.numerics.check import CaseReport
 
@@ -67,10 +68,6 @@ class Mutant:
     """Cases that have to fail."""
 
 
-def epsilon_fixed(x: Any, w: Any, name: str, eps: float) -> Any:
-    return RIGHT["layer_norm"](x, w, name, 1e-5)
-
-
 def tail_repeated(x: Any, factor: int, frames: int) -> Any:
     y = x.reshape(len(x), -1, x.shape[2] // factor)
     return torch.cat([y, y[:, -1:].expand(-1, frames - y.shape[1], -1)], 1)
@@ -109,7 +106,12 @@ MUTANTS: dict[str, Mutant] = {
             c.get(f"{n}_act", c.get(n)) in ("gelu", "gelu_python", "gelu_10") for n in ("hidden", "feat_extract_activation")
         ),
     ),
-    "epsilon fixed at 1e-5": Mutant("layer_norm", epsilon_fixed, r"(layer_norm|LayerNorm)", among=("sew-quiet", "sew-d-quiet")),
+    "epsilon fixed at 1e-5": Mutant(
+        "layer_norm",
+        lambda x, w, name, eps: RIGHT["layer_norm"](x, w, name, 1e-5),
+        r"layer_norm",
+        lambda c: network(c) and c["feature_norm_eps"] != "1e-05",
+    ),
     "p2c not transposed": Mutant(
         "position_to_content",
         lambda k, pos_q, relative: RIGHT["position_to_content"](k, pos_q, relative).mT,
@@ -180,8 +182,10 @@ def test_a_mutant_is_caught_and_located(name: str, suite: Path, tmp_path: Path, 
     mutant = MUTANTS[name]
     monkeypatch.setattr(port, mutant.step, mutant.wrong)
     port.run(suite, tmp_path / "results")
-    failed = {case.name: case for case in check_vectors(suite, tmp_path / "results").cases if not case.passes}
+    report = check_vectors(suite, tmp_path / "results")
+    failed = {case.name: case for case in report.cases if not case.passes}
     assert failed, "not caught"
+    assert sum(report.origins.values()) == len(failed)
     for case in failed.values():
         assert case.first is not None
         assert re.search(f"{mutant.stage}$", case.first.name), f"{case.name}: located at {case.first.name}"
@@ -237,3 +241,22 @@ def test_a_random_mutant_is_caught_and_located(seed: int, suite: Path, tmp_path:
 def located(case: CaseReport) -> str:
     assert case.first is not None
     return case.first.name
+
+
+def test_the_page_shows_what_happens(suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/check-your-port.md spoils a line and pastes what ``sewnp check`` says of it."""
+    page = (Path(__file__).parents[2] / "docs" / "check-your-port.md").read_text(encoding="utf-8")
+    spoilt, right = (re.search(rf"^\{sign} +return (.*)$", page, re.M)[1] for sign in "+-")  # type: ignore[index]
+    source = Path(port.__file__).read_text(encoding="utf-8")
+    assert source.count(right + "\n") == 1
+    assert right == spoilt + ".mT"
+    mutant = MUTANTS["p2c not transposed"]
+    monkeypatch.setattr(port, mutant.step, mutant.wrong)
+    port.run(suite, tmp_path / "results")
+    said = table(check_vectors(suite, tmp_path / "results")).splitlines()
+    begin = page.index("$ sewnp check conformance results\n")
+    shown = page[begin : page.index("$ echo", begin)].splitlines()[1:]
+    gap = shown.index("...")
+    assert shown[:gap] == said[:gap]
+    assert shown[gap + 1 :] == said[-len(shown[gap + 1 :]) :]
+    assert f"all {len(said) - 4} cases pass" in page

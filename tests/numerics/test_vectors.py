@@ -30,7 +30,7 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_it_is_small(suite: Path) -> None:
-    assert sum(map(len, bytes_of(suite).values())) < 10e6
+    assert sum(map(len, bytes_of(suite).values())) < 9e6
 
 
 def test_the_seed_decides_every_byte(suite: Path, tmp_path: Path) -> None:

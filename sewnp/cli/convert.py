@@ -1,0 +1,66 @@
+"""``sewnp convert``: any checkpoint into a folder of safetensors."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from sewnp.checkpoints import Checkpoint, write_checkpoint
+from sewnp.checkpoints.convert import read_any
+from sewnp.checkpoints.hub import progress
+from sewnp.errors import SewError
+from sewnp.speech.features import FeatureExtractor
+from sewnp.speech.tokenizer import CTCTokenizer
+
+HELP = "turn a checkpoint into a folder of safetensors"
+DESCRIPTION = """\
+Turn a checkpoint into a folder that sewnp and transformers load, with its weights in safetensors.
+
+IN is a checkpoint folder (pytorch_model.bin, in one file or in shards), a hub id, or an original
+.pt of SEW or SEW-D as fairseq saved it, pre-trained or fine-tuned. Nothing in it is executed:
+what is neither tensors nor plain data is kept as data. Weights keep their precision; bfloat16
+becomes float32, which holds it exactly."""
+EXAMPLES = """\
+examples:
+  sewnp convert sew-mid-100k-ft-keyword-spotting sew-mid-safe
+  sewnp convert sew-d-tiny-100k.pt sew-d-tiny
+  sewnp convert checkpoint_best.pt my-model --dict data/dict.ltr.txt"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this command."""
+    parser.add_argument("source", metavar="IN", help="a checkpoint folder, a hub id, or a fairseq .pt file")
+    parser.add_argument("target", metavar="OUT", help="the folder to write; files of the same names in it are replaced")
+    parser.add_argument("--dict", metavar="FILE", help="dictionary of a fine-tuned .pt (default: dict.ltr.txt beside it)")
+    parser.add_argument("--config", metavar="FILE", help="a config.json to use in place of the arguments that a .pt holds")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert -> exit status."""
+    source = Path(options.source)
+    dictionary, config = (None if path is None else Path(path) for path in (options.dict, options.config))
+    with progress():
+        checkpoint = with_its_tokenizer(read_any(source, dictionary=dictionary, config=config), source)
+    write_checkpoint(Path(options.target), checkpoint)
+    parameters = sum(x.size for x in checkpoint.weights.values())
+    dtype = next(iter(checkpoint.weights.values())).dtype
+    print(
+        f"sewnp: {checkpoint.config.model_type}, {checkpoint.head or 'no'} head, {parameters:,} parameters in {dtype},"
+        f" in {options.target}",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def with_its_tokenizer(checkpoint: Checkpoint, source: Path) -> Checkpoint:
+    """The checkpoint with the files of tokenizer and feature extractor as transformers 5 writes them, in fewer files than before."""
+    try:
+        preprocessor = FeatureExtractor.from_dict(checkpoint.preprocessor or {}).to_dict()
+        if checkpoint.vocab is None:
+            return replace(checkpoint, preprocessor=preprocessor)
+        tokenizer = CTCTokenizer.from_files(
+            checkpoint.vocab, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens
+        )
+    except SewError as error:
+        raise type(error)(f"{source}: {error}") from error
+    return replace(checkpoint, preprocessor=preprocessor, vocab=tokenizer.vocab, tokenizer=tokenizer.config)
