@@ -6,6 +6,8 @@ package runs inference and does not read them.  Keys that are no field (``archit
 
 import dataclasses
 import math
+import reprlib
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -21,8 +23,24 @@ _SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size
 _PROBABILITIES = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
                   "mask_time_prob", "mask_feature_prob")  # fmt: skip
 
-_MOST_LABELS = 10**6
-"""So many labels may be named by their number alone: their names are made up here, and a damaged file may ask for any number."""
+_MOST_LABELS = 10**5
+"""So many labels may be named by their number alone: their names are made up here, and a damaged file may ask for any number.  More
+would not fit into a config.json that is read back."""
+
+_MOST_CONVOLUTIONS = 100
+"""The published models have 13.  No tensor stands for a stride, so that nothing else bounds their product, the hop."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
+
+
+def brief(value: Any) -> str:
+    """A file's own words in a message: like ``repr``, but short, however long or deep the value is."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python does not spell integers of more than 4300 digits
+        return "an integer of thousands of digits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +93,9 @@ class _Config:
 
     def __post_init__(self) -> None:
         fields = {f.name for f in dataclasses.fields(self)}
-        _expect(isinstance(self.extra, dict) and not fields & set(self.extra), "extra", "a dict of keys that are no fields", self.extra)
+        _expect(
+            isinstance(self.extra, dict) and not fields & set(self.extra), "extra", "a dict of keys that are no fields", self.extra
+        )
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), _TYPES[type(self)][f.name]))
         for name in _SIZES:
@@ -83,7 +103,8 @@ class _Config:
         for name in _PROBABILITIES:
             _expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1", getattr(self, name))
         _expect(self.num_hidden_layers >= 0, "num_hidden_layers", "a number of 0 or more", self.num_hidden_layers)
-        _expect(self.layer_norm_eps >= 0, "layer_norm_eps", "a number of 0 or more", self.layer_norm_eps)
+        for name in ("layer_norm_eps", "initializer_range"):
+            _expect(getattr(self, name) >= 0, name, "a number of 0 or more", getattr(self, name))
         _expect(self.feat_extract_norm in ("group", "layer"), "feat_extract_norm", "'group' or 'layer'", self.feat_extract_norm)
         _expect(
             self.ctc_loss_reduction in ("mean", "sum", "none"),
@@ -99,12 +120,9 @@ class _Config:
 
     def _check_convolutions(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in ("conv_dim", "conv_stride", "conv_kernel")}
-        _expect(
-            len(set(lengths.values())) == 1 and self.conv_dim,
-            "conv_dim, conv_stride, conv_kernel",
-            "equal lengths of 1 or more",
-            lengths,
-        )
+        names = ", ".join(lengths)
+        _expect(len(set(lengths.values())) == 1 and self.conv_dim, names, "equal lengths of 1 or more", lengths)
+        _expect(len(self.conv_dim) <= _MOST_CONVOLUTIONS, names, f"at most {_MOST_CONVOLUTIONS} convolutions", len(self.conv_dim))
         for name in lengths:
             _expect(min(getattr(self, name)) >= 1, name, "numbers of 1 or more", getattr(self, name))
         declared = self.extra.get("num_feat_extract_layers", len(self.conv_dim))
@@ -144,7 +162,9 @@ class _Config:
         extra = {name: value for name, value in values.items() if name not in known | derived}
         config = cls(**chosen, extra=extra)
         layers = values.get("num_feat_extract_layers", len(config.conv_dim))
-        _expect(layers == len(config.conv_dim), "num_feat_extract_layers", f"{len(config.conv_dim)}, the length of conv_dim", layers)
+        _expect(
+            layers == len(config.conv_dim), "num_feat_extract_layers", f"{len(config.conv_dim)}, the length of conv_dim", layers
+        )
         return config
 
     def to_dict(self) -> dict[str, Any]:
@@ -274,15 +294,16 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     for cls in (SEWConfig, SEWDConfig):
         if values.get("model_type") == cls.model_type:
             return cls.from_dict(values)
-    raise ConfigError(f"model_type: expected 'sew' or 'sew-d', found {values.get('model_type')!r}")
+    raise ConfigError(f"model_type: expected 'sew' or 'sew-d', found {brief(values.get('model_type'))}")
 
 
 def _expect(condition: Any, name: str, expected: str, found: Any) -> None:
     if not condition:
-        raise ConfigError(f"{name}: expected {expected}, found {found!r}")
+        raise ConfigError(f"{name}: expected {expected}, found {brief(found)}")
 
 
 def _check_activation(name: str, value: str) -> None:
+    _expect(len(value) <= 100 and value.isprintable(), name, "the name of an activation", value)
     try:
         activation(value)
     except ConfigError as error:
@@ -303,13 +324,13 @@ def _typed(name: str, value: Any, expected: Any) -> Any:
         return value
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if expected is float and number:
+        # an infinite one computes to zeros or NaN, and an integer may be too large to be a float at all
+        _expect(abs(value) <= sys.float_info.max, name, "a finite number", value)
         return float(value)
-    _expect(
-        type(value) is expected,
-        name,
-        {int: "an integer", float: "a number", bool: "true or false", str: "a string"}[expected],
-        value,
-    )
+    kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+    _expect(type(value) is expected, name, kinds[expected], value)
+    if expected is int:
+        _expect(abs(value) < 2**63, name, "an integer of 64 bits", value)
     return value
 
 
@@ -318,8 +339,10 @@ def _labels(value: Any) -> dict[int, str]:
     try:
         labels = {int(i): label for i, label in value.items()}
     except (TypeError, ValueError):
-        raise ConfigError(f"id2label: expected whole numbers as keys, found {list(value)!r}") from None
+        raise ConfigError(f"id2label: expected whole numbers as keys, found {brief(list(value))}") from None
+    _expect(len(labels) == len(value), "id2label", "each key once", list(value))  # "1" and "01" are one number
     _expect(sorted(labels) == list(range(len(labels))), "id2label", "the keys 0, 1, ... without gaps", sorted(labels))
     for i, label in labels.items():
-        _expect(isinstance(label, str), f"id2label[{i}]", "a string", label)
+        if not isinstance(label, str):
+            raise ConfigError(f"id2label[{i}]: expected a string, found {brief(label)}")
     return dict(sorted(labels.items()))

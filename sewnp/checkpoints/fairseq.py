@@ -29,6 +29,11 @@ _HEAD = "w2v_encoder.proj."
 _PRETRAINING = ("quantizer.", "project_q.", "target_glu.", "final_proj.")
 """Modules that only pre-training uses."""
 
+_SHOWN = 50
+"""Problems in one error."""
+
+_LARGEST_DICTIONARY = 2**20
+
 # what fairseq calls a part, and what transformers calls it; the longer names first where one begins with another
 _PARTS = (
     ("masked_spec_embed", "mask_emb"),
@@ -103,13 +108,17 @@ def _vocabulary(path: Path) -> dict[str, Any]:
     """
     tokens = ["<pad>", "<s>", "</s>", "<unk>"]
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_DICTIONARY + 1).decode("utf-8")
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: no such file; a fine-tuned model needs its dictionary, beside it or named with --dict"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: not a readable dictionary: {error}") from error
+    if len(content) > _LARGEST_DICTIONARY:
+        raise CheckpointError(f"{path}: not a readable dictionary: expected at most {_LARGEST_DICTIONARY:,} bytes")
+    lines = content.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")  # str.splitlines knows many more ends
     for number, line in enumerate(lines, 1):
         token, _, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
         if not token or not re.fullmatch(r"-?\d+", count):
@@ -135,7 +144,7 @@ def _with_vocabulary(path: Path, config: Config, vocab: Mapping[str, int], tenso
 def _weights(tensors: PickledTensors, config: Config, head: Head | None) -> dict[str, Array]:
     """The weights under transformers' names.  Every tensor that is missing, left over or of the wrong shape is reported at once."""
     count, held = parameter_count(config, head), sum(math.prod(shape) for shape in tensors.shapes.values())
-    if count > held:
+    if count > 2 * held + 10**6:  # before they are spelled out, one by one
         raise CheckpointError(f"{tensors.path}: its arguments describe {count:,} parameters, it holds {held:,}")
     wanted = parameter_shapes(config, head)
     names = {key: _original(key, config, head) for key in wanted}
@@ -156,7 +165,8 @@ def _weights(tensors: PickledTensors, config: Config, head: Head | None) -> dict
     problems += [f"{name}: expected a dtype of {', '.join(FLOATS)}, found {tensors.dtypes[name]}"
                  for name in used if tensors.dtypes.get(name, "F32") not in FLOATS]  # fmt: skip
     if problems:
-        raise CheckpointError(f"{tensors.path}: tensors do not fit its arguments:\n  " + "\n  ".join(problems))
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise CheckpointError(f"{tensors.path}: tensors do not fit its arguments:\n  " + "\n  ".join(problems[:_SHOWN] + more))
     return {key: tensors.read(name) for key, name in names.items()}
 
 

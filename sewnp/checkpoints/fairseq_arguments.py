@@ -147,7 +147,7 @@ def conv_layers(path: Path, text: str) -> list[tuple[int, int, int]]:
     """
     layers: list[tuple[int, int, int]] = []
     for term in "".join(text.split()).split("+"):
-        match = re.fullmatch(r"\[((?:\(\d{1,6},\d{1,6},\d{1,6}\),?)+)\](?:\*(\d{1,4}))?", term)
+        match = re.fullmatch(r"\[((?:\(\d{1,6},\d{1,6},\d{1,6}\),?)+)\](?:\*(\d{1,4}))?", term, re.ASCII)
         if match is None:
             raise CheckpointError(f"{path}: conv_feature_layers: expected lists of (channels, kernel, stride), found {shown(text)}")
         listed = [(int(a), int(b), int(c)) for a, b, c in re.findall(r"\((\d+),(\d+),(\d+)\)", match[1])]

@@ -1,5 +1,6 @@
 """A checkpoint folder as ``save_pretrained`` of transformers writes it, read whole and written whole."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 from sewnp.checkpoints.files import read_json, whole_folder, write_json
 from sewnp.checkpoints.names import modern
 from sewnp.checkpoints.tensors import INDEX, SINGLE, TensorFile, open_tensors
+from sewnp.checkpoints.unpickler import shown
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import CheckpointError, ConfigError
 from sewnp.initialization import fill
@@ -29,6 +31,12 @@ ARCHITECTURES = {
 
 
 _HEAD_NAMES = {"lm_head", "layer_weights", "projector", "classifier"}
+
+_MORE_LAYERS = 1000
+"""So many layers may be missing and are still listed by name.  Each has a dozen tensors, which cost memory to name however small they are."""
+
+_MOST_LINES = 200
+"""Of one error."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,13 @@ def read_checkpoint(
     Base and head checkpoints load into each other.  A head that the folder does not hold is an error, unless ``fresh_head_seed`` asks
     for one with fresh weights.  Raises CheckpointError with every missing, unexpected and wrongly shaped tensor at once, before any is read.
     """
+    try:
+        return _read(folder, head, fresh_head_seed, dtype)
+    except OSError as error:  # a folder or a parent of it that may not be looked into
+        raise CheckpointError(f"{folder}: cannot be read: {error}") from error
+
+
+def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: int | None, dtype: DTypeLike) -> Checkpoint:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")
     config_path = folder / "config.json"
@@ -62,8 +77,10 @@ def read_checkpoint(
         raise ConfigError(f"{config_path}: {error}") from None
     files = open_tensors(folder)
     keys: dict[str, str] = {}
+    prefixed = any(key.startswith(f"{config.prefix}.") for key in files)
     for key in files:
-        keys.setdefault(_full_key(key, config, files), key)
+        # a file that SEWModel wrote has no family prefix at all
+        keys.setdefault(modern(key if prefixed else f"{config.prefix}.{key}"), key)
     chosen = _held_head(keys) if head == "auto" else head
     fresh = head_shapes(config, chosen) if fresh_head_seed is not None else {}
     wanted = _wanted(config, chosen, files, folder)
@@ -75,14 +92,18 @@ def read_checkpoint(
     weights = fill(fresh, config, seed=fresh_head_seed, dtype=dtype) if fresh_head_seed is not None else {}
     for key in wanted:
         if key not in fresh:
-            weights[key] = files[keys[key]].read(keys[key]).astype(dtype, copy=False)
-    processor = _optional(folder / "processor_config.json") or {}
+            weights[key] = _cast(files[keys[key]], keys[key], dtype)
+    extractor = (_optional(folder / "processor_config.json") or {}).get("feature_extractor")
+    if not isinstance(extractor, dict | None):
+        raise CheckpointError(
+            f"{folder / 'processor_config.json'}: feature_extractor: expected an object, found {type(extractor).__name__}"
+        )
     return Checkpoint(
         config=config,
         head=chosen,
         weights={key: weights[key] for key in wanted},
         # where both are there, transformers reads the processor's
-        preprocessor=processor.get("feature_extractor") or _optional(folder / "preprocessor_config.json"),
+        preprocessor=extractor or _optional(folder / "preprocessor_config.json"),
         vocab=_optional(folder / "vocab.json"),
         tokenizer=_optional(folder / "tokenizer_config.json"),
         special_tokens=_optional(folder / "special_tokens_map.json"),
@@ -122,11 +143,14 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"{folder}: could not be written: {error}") from error
 
 
-def _full_key(key: str, config: Config, files: Mapping[str, TensorFile]) -> str:
-    """The key as parameter_shapes spells it.  A file that SEWModel wrote has no family prefix at all."""
-    if any(other.startswith(f"{config.prefix}.") for other in files):
-        return modern(key)
-    return modern(f"{config.prefix}.{key}")
+def _cast(file: TensorFile, key: str, dtype: DTypeLike) -> Array:
+    """A tensor in the model's dtype.  NaN and infinity are read as they are; a number that would become infinite is refused."""
+    x = file.read(key)
+    with np.errstate(over="ignore", invalid="ignore"):  # the latter for NaN that signal
+        y = x.astype(dtype, copy=False)
+    if y.itemsize < x.itemsize and not np.array_equal(np.isfinite(x), np.isfinite(y)):
+        raise CheckpointError(f"{file.path}: {shown(key)}: holds numbers too large for {y.dtype}; load with dtype='{x.dtype}'")
+    return y
 
 
 def _held_head(keys: Iterable[str]) -> Head | None:
@@ -136,10 +160,14 @@ def _held_head(keys: Iterable[str]) -> Head | None:
 
 def _wanted(config: Config, head: Head | None, files: Mapping[str, TensorFile], folder: Path) -> Shapes:
     """The shapes the configuration asks for.  An absurd count of parameters is refused before it is spelled out."""
-    held = sum(int(np.prod(file.shapes[key], dtype=object)) for key, file in files.items())
+    held = sum(math.prod(file.shapes[key]) for key, file in files.items())
     count = parameter_count(config, head)
     if count > 2 * held + 10**8:  # a fresh head may be larger than what is there, but not by this
         raise CheckpointError(f"{folder}: config.json describes {count:,} parameters, the tensor files hold {held:,}")
+    if config.num_hidden_layers > len(files) + _MORE_LAYERS:
+        raise CheckpointError(
+            f"{folder}: config.json describes {config.num_hidden_layers:,} layers, the tensor files hold {len(files):,} tensors"
+        )
     return parameter_shapes(config, head)
 
 
@@ -153,15 +181,18 @@ def _check(keys: Mapping[str, str], files: Mapping[str, TensorFile], wanted: Sha
     for key, spelled in keys.items():
         file = files[spelled]
         if key not in wanted and _head_name(key) not in foreign:
-            unexpected.append(f"{spelled}: unexpected, in {file.path.name}")
+            unexpected.append(f"{shown(spelled)}: unexpected, in {file.path.name}")
         if key in wanted and file.shapes[spelled] != wanted[key]:
-            wrong.append(f"{spelled}: expected shape {wanted[key]}, found {file.shapes[spelled]} in {file.path.name}")
+            wrong.append(f"{shown(spelled)}: expected shape {wanted[key]}, found {file.shapes[spelled]} in {file.path.name}")
     for spelled in sorted(files.keys() - set(keys.values())):
-        unexpected.append(f"{spelled}: unexpected beside its other spelling, in {files[spelled].path.name}")
+        unexpected.append(f"{shown(spelled)}: unexpected beside its other spelling, in {files[spelled].path.name}")
     if missing or wrong or unexpected:
         only_head = not (wrong or unexpected) and all(_head_name(line.removesuffix(": missing")) in _HEAD_NAMES for line in missing)
         hint = "\n  (the head is not in these files; fresh_head_seed=0 starts one with fresh weights)" if only_head else ""
-        raise CheckpointError(f"{folder}: tensors do not fit config.json:\n  " + "\n  ".join(missing + wrong + unexpected) + hint)
+        lines = missing + wrong + unexpected
+        if len(lines) > _MOST_LINES:
+            lines[_MOST_LINES:] = [f"and {len(lines) - _MOST_LINES:,} more"]
+        raise CheckpointError(f"{folder}: tensors do not fit config.json:\n  " + "\n  ".join(lines) + hint)
 
 
 def _head_name(key: str) -> str:

@@ -39,6 +39,9 @@ _TORCH_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", 
 _MOST_DIMENSIONS = 32
 """What NumPy 1 allows."""
 
+_LONGEST_KEY = 100
+"""torch counts its storages; a key of megabytes, used thousands of times, would be copied as often."""
+
 _LARGEST_EXPANSION = 32
 _SMALL = 2**26
 """Views may share numbers, so that all tensors together are larger than the file: a layer used 24 times, a row repeated.  So many times
@@ -175,8 +178,6 @@ def _check_storage(storage: Storage, archive: Archive, kinds: dict[str, tuple[st
 
 def _check_window(view: View) -> None:
     """A view has to stay within its storage."""
-    if len(view.shape) != len(view.strides) or len(view.shape) > _MOST_DIMENSIONS:
-        raise Malformed(f"has {len(view.shape)} dimensions and {len(view.strides)} strides; at most {_MOST_DIMENSIONS} of each")
     for name, numbers in (("offset", (view.offset,)), ("shape", view.shape), ("strides", view.strides)):
         if min(numbers, default=0) < 0 or max(numbers, default=0) >= 2**63:
             raise Malformed(f"its {name} is not of numbers from 0 to 2**63: {', '.join(map(_huge, numbers))}")
@@ -200,7 +201,8 @@ def _storage(found: Any) -> Storage:
     if type(found) is tuple and len(found) == 5 and found[0] == "storage":
         _, kind, key, place, count = found
         named = isinstance(kind, Name) and kind.module == "torch" and kind.name in _STORAGES
-        if named and isinstance(key, str) and isinstance(place, str) and _whole(count) and count >= 0:
+        fit = isinstance(key, str) and len(key) <= _LONGEST_KEY and isinstance(place, str)
+        if named and fit and _whole(count) and count >= 0:
             return Storage(f"data/{key}", _STORAGES[kind.name][0], count)
     raise Malformed("holds a persistent id that is not that of a storage: refused; nothing was executed")
 
@@ -213,6 +215,8 @@ def _tensor(arguments: tuple[Any, ...]) -> View:
     storage, offset, shape, strides = arguments[:4]
     if not isinstance(storage, Storage) or not _whole(offset) or type(shape) is not tuple or type(strides) is not tuple:
         raise Malformed("holds a tensor of an unknown form")
+    if len(shape) != len(strides) or len(shape) > _MOST_DIMENSIONS:
+        raise Malformed(f"holds a tensor of {len(shape)} dimensions and {len(strides)} strides; at most {_MOST_DIMENSIONS} of each")
     if not all(map(_whole, shape + strides)):
         raise Malformed("holds a tensor of an unknown form")
     return View(storage, offset, shape, strides)

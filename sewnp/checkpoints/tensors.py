@@ -1,6 +1,7 @@
 """The tensors of a checkpoint folder: in safetensors files, or where there are none in torch's; in one file, or in shards with an index."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +11,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from sewnp.checkpoints.files import read_json
+from sewnp.checkpoints.files import check_regular, read_json, unique_keys
 from sewnp.checkpoints.pickles import open_pickle
+from sewnp.checkpoints.unpickler import shown
+from sewnp.config import brief
 from sewnp.errors import CheckpointError
 from sewnp.types import Array
 
@@ -20,6 +23,19 @@ INDEX = "model.safetensors.index.json"
 TORCH_SINGLE = "pytorch_model.bin"
 TORCH_INDEX = "pytorch_model.bin.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
+
+LARGEST_HEADER = 2**22
+"""Bytes of a safetensors header.  That of a published SEW has less than 60 kB; in memory it grows by 10 and more."""
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
+           "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "u1"}  # fmt: skip
+"""How each lies in the file.  NumPy has no bfloat16: it is the upper half of a float32."""
+
+_MOST_DIMENSIONS = 32
+"""What NumPy 1 allows."""
+
+_CHANGES = (KeyError, TypeError, IndexError, AttributeError, RecursionError)
+"""What parsing a header ends in that the safetensors library has just found in order: the file is being replaced as we read it."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +58,33 @@ class TensorFile:
 def open_file(path: Path) -> TensorFile:
     """Open one safetensors file.  Raises CheckpointError, naming it, when it is missing or damaged."""
     try:
+        check_regular(path)
+        with path.open("rb") as raw:
+            size = int.from_bytes(raw.read(8), "little")
+        if size > LARGEST_HEADER:
+            raise ValueError(f"its header claims {size:,} bytes; expected at most {LARGEST_HEADER:,}")
         with safe_open(path, framework="numpy") as file:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (it has no __iter__)
             shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
             dtypes = {key: part.get_dtype() for key, part in slices.items()}
-            return TensorFile(path, shapes, dtypes, file.metadata() or {}, partial(_read, path, shapes, dtypes))
+            metadata = file.metadata() or {}
+        _check_shapes(shapes)
+        return TensorFile(path, shapes, dtypes, metadata, partial(_read, path, shapes, dtypes, _places(path, size)))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+    except (SafetensorError, OSError, ValueError, *_CHANGES) as error:
+        said = "\n".join(map(shown, str(error).split("\n")))
+        raise CheckpointError(f"{path}: not a readable safetensors file: {said}") from error
 
 
 def open_torch_file(path: Path) -> TensorFile:
     """Open one file that ``torch.save`` wrote, without torch and without running anything of it.  Raises CheckpointError, naming it."""
+    try:
+        check_regular(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable file: {error}") from error
     held = open_pickle(path)
     return TensorFile(path, held.shapes, held.dtypes, {}, held.read)
 
@@ -65,24 +95,52 @@ def open_tensors(folder: Path) -> dict[str, TensorFile]:
     for file in _open_all(folder):
         for key, dtype in file.dtypes.items():
             if dtype not in FLOATS:
-                raise CheckpointError(f"{file.path}: {key}: expected a dtype of {', '.join(FLOATS)}, found {dtype}")
+                raise CheckpointError(f"{file.path}: {shown(key)}: expected a dtype of {', '.join(FLOATS)}, found {dtype}")
             if key in found:
-                raise CheckpointError(f"{file.path}: {key}: also in {found[key].path.name}; expected each tensor in one file")
+                raise CheckpointError(
+                    f"{file.path}: {shown(key)}: also in {found[key].path.name}; expected each tensor in one file"
+                )
             found[key] = file
     return found
 
 
-def _read(path: Path, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], key: str) -> Array:
-    if dtypes[key] != "BF16":
-        with safe_open(path, framework="numpy") as file:
-            return np.asarray(file.get_tensor(key))
-    # NumPy has no bfloat16, so safetensors cannot hand it over; it is the upper half of a float32, at the place the header names
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """safetensors has compared shapes and sizes; here is what it admits and NumPy does not."""
+    for key, shape in shapes.items():
+        if len(shape) > _MOST_DIMENSIONS or math.prod(max(n, 1) for n in shape) >= 2**60:  # of 8 bytes each, at most
+            raise ValueError(f"{shown(key)}: a shape that no array can have: {brief(shape)}")
+
+
+def _places(path: Path, size: int) -> dict[str, int]:
+    """Where each tensor's bytes begin.  Raises ValueError for a name that is there twice, which the safetensors library lets pass."""
     with path.open("rb") as file:
-        header = int.from_bytes(file.read(8), "little")
-        begin, end = json.loads(file.read(header))[key]["data_offsets"]
-        file.seek(8 + header + begin)
-        upper = np.frombuffer(file.read(end - begin), dtype="<u2")
-    return (upper.astype(np.uint32) << 16).view(np.float32).reshape(shapes[key])
+        file.seek(8)
+        header = json.loads(file.read(size).decode("utf-8"), object_pairs_hook=unique_keys)
+    return {key: 8 + size + entry["data_offsets"][0] for key, entry in header.items() if key != "__metadata__"}
+
+
+def _read(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], places: Mapping[str, int], key: str
+) -> Array:
+    """Read and not mapped into memory: a file that is cut meanwhile gives fewer bytes, where a mapped one would end the process."""
+    kind, count = dtypes[key], math.prod(shapes[key])
+    if kind not in _DTYPES:
+        raise CheckpointError(f"{path}: {shown(key)}: expected a dtype of {', '.join(_DTYPES)}, found {kind}")
+    try:
+        with path.open("rb") as file:
+            file.seek(places[key])
+            x = np.fromfile(file, _DTYPES[kind], count)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {shown(key)}: cannot be read: {error}") from error
+    if len(x) != count:
+        raise CheckpointError(
+            f"{path}: {shown(key)}: expected {count:,} numbers, found {len(x):,}: the file is shorter than when it was opened"
+        )
+    if kind == "BF16":
+        x = (x.astype(np.uint32) << 16).view(np.float32)
+    elif kind == "BOOL":
+        x = x != 0
+    return x.astype(x.dtype.newbyteorder("="), copy=False).reshape(shapes[key])
 
 
 def _open_all(folder: Path) -> list[TensorFile]:
@@ -104,8 +162,8 @@ def _shards(index: Path) -> list[str]:
         raise CheckpointError(f"{index}: expected a weight_map from tensor names to file names")
     names = sorted(set(weight_map.values()))
     for name in names:
-        if Path(name).name != name or "\0" in name:
-            raise CheckpointError(f"{index}: expected plain file names in this folder, found {name!r}")
+        if Path(name).name != name or name in ("", "..") or len(name) > 255 or not name.isprintable():
+            raise CheckpointError(f"{index}: expected plain file names in this folder, found {brief(name)}")
     return names
 
 

@@ -16,8 +16,8 @@ from typing import BinaryIO, NamedTuple
 
 from sewnp.checkpoints.unpickler import Malformed, shown
 
-_LARGEST_DIRECTORY = 2**22
-"""A SEW has some 230 records of some 60 bytes each in the directory."""
+_LARGEST_DIRECTORY = 2**20
+"""Bytes.  A SEW has some 230 records of some 60 bytes each in the directory, with its optimiser's state three times as many."""
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")

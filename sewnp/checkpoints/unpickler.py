@@ -43,7 +43,8 @@ class Name:
     """Not one of the caller's: what it is called with is kept as a Placeholder."""
 
     def __str__(self) -> str:
-        return shown(f"{self.module}.{self.name}")
+        # cut before they are joined: a file may use one name of megabytes any number of times
+        return shown(f"{self.module[: _LONGEST_NAME + 1]}.{self.name[: _LONGEST_NAME + 1]}")
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -204,7 +205,7 @@ class _Machine:
             if not _fit_key(key):
                 raise Malformed(f"its pickle has a {kind_of(key)} as a key")
             if key in whole:
-                raise Malformed(f"its pickle has the key {shown(str(key))} twice")
+                raise Malformed(f"its pickle has the key {shown(key) if isinstance(key, str) else kind_of(key)} twice")
             whole[key] = value
 
     def find(self, module: Any, name: Any) -> Name:
@@ -216,6 +217,8 @@ class _Machine:
         return found
 
     def call(self, function: Any, arguments: Any) -> Any:
+        if isinstance(function, Placeholder) and type(arguments) is tuple:
+            return Placeholder(function.name, arguments)
         if not isinstance(function, Name) or type(arguments) is not tuple:
             raise Malformed(f"asks to call a {kind_of(function)} with a {kind_of(arguments)}: refused; nothing was executed")
         if function.foreign:

@@ -8,6 +8,7 @@ since a transcript of half a recording looks exactly like a transcript.
 import io
 import os
 import re
+import stat
 import sys
 from typing import Any, BinaryIO, TypeAlias
 
@@ -21,6 +22,11 @@ Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 HIGHEST_RATE = 1_000_000
 """Hz.  Resampling between rates without common divisor takes a filter of 20 taps per Hz: no damaged header may ask for 2**31."""
+
+# A file may unfold in memory to so many bytes, however small it is, and beyond that to so many times its own size.  FLAC packs digital
+# silence by the thousand, and a damaged header may say 1 Hz.  Speech in Opus at 6 kbit/s, the most that is honest, unfolds to 256 times.
+_SMALL = 2**28  # bytes
+_LARGEST_EXPANSION = 256
 
 # Chunk sizes as libsndfile's log of the header gives them for WAV ("data"), AIFF ("SSND") and AU ("Data Size").
 _CUT_CHUNK = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -50,8 +56,17 @@ def read_audio(source: Source, *, sampling_rate: int = 16000) -> Array:
     name, data = _read_bytes(source)
     if not data:
         raise AudioError(f"{name}: the file is empty (0 bytes)")
-    waveform, rate = _decode(name, data)
-    return resample(waveform, rate, target)
+    try:
+        waveform, rate = _decode(name, data)
+        size = -(-len(waveform) * target // rate)
+        if _unfolds(size, data):
+            raise AudioError(
+                f"{name}: {len(waveform):,} samples at {rate} Hz, as the header says, would be {size:,} at {target} Hz"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _finite(name, resample(waveform, rate, target))
+    except MemoryError as error:
+        raise AudioError(f"{name}: too large for the memory of this machine ({error})") from error
 
 
 def as_waveform(audio: npt.ArrayLike, *, name: str = "audio") -> Array:
@@ -88,7 +103,8 @@ def mono(x: Array) -> Array:
     check_shape("audio", x, (None, None))
     if x.shape[1] == 0:
         raise AudioError("audio: no channels")
-    return np.asarray(_as_float32("audio", x).mean(axis=1))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is NaN or infinite is for the caller to report
+        return np.asarray(_as_float32("audio", x).mean(axis=1))
 
 
 def resample(x: Array, original: int, target: int) -> Array:
@@ -163,6 +179,8 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
             return name, sys.stdin.buffer.read()
         if isinstance(source, str | os.PathLike):
             with open(source, "rb") as file:
+                if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
+                    raise AudioError(f"{name}: expected a file or a pipe, found a device")  # some of which never end
                 return name, file.read()
         data = b"" if isinstance(source, io.TextIOBase) else source.read()
     except FileNotFoundError as error:
@@ -176,6 +194,24 @@ def _read_bytes(source: Source) -> tuple[str, bytes]:
     return name, data
 
 
+def _unfolds(samples: int, data: bytes) -> bool:
+    """Whether so many float32 samples are more than such a file may honestly hold."""
+    return 4 * samples > max(_SMALL, _LARGEST_EXPANSION * len(data))
+
+
+class _Bytes(io.BytesIO):
+    """Bytes that stay where they are when a damaged header asks for a place before their beginning.
+
+    soundfile calls this from C, where an exception could only be printed.
+    """
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return -1
+
+
 def _decode(name: str, data: bytes) -> tuple[Array, int]:
     """The whole sound of a file's bytes.  -> (n,) float32, mono; its sampling rate.
 
@@ -184,8 +220,11 @@ def _decode(name: str, data: bytes) -> tuple[Array, int]:
     import soundfile  # a tenth of a second to import, and arrays need none of it
 
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(_Bytes(data)) as file:
             promised, rate, kind, log = file.frames, file.samplerate, file.format, file.extra_info
+            if _unfolds(promised * file.channels, data):
+                held = f"{promised:,} samples in {file.channels} channels, out of {len(data):,} bytes"
+                raise AudioError(f"{name}: too large to decode in memory, or its header is damaged: {held}")
             # some codecs (GSM 6.10, G.721) cannot seek, and soundfile wants to be told how many frames they have
             channels = file.read(-1 if file.seekable() else promised, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:

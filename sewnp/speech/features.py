@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from sewnp.config import brief
 from sewnp.errors import AudioError, ConfigError, InputError
 from sewnp.speech.audio import HIGHEST_RATE, as_waveform, check_rate, resample
 from sewnp.types import Array
@@ -48,17 +49,17 @@ class FeatureExtractor:
     def __post_init__(self) -> None:
         rate, value = self.sampling_rate, self.padding_value
         if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate <= HIGHEST_RATE:
-            raise ConfigError(f"sampling_rate: expected a whole number of Hz from 1 to {HIGHEST_RATE}, found {rate!r}")
+            raise ConfigError(f"sampling_rate: expected a whole number of Hz from 1 to {HIGHEST_RATE}, found {brief(rate)}")
         if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST:
-            raise ConfigError(f"padding_value: expected a finite float32, found {value!r}")
+            raise ConfigError(f"padding_value: expected a finite float32, found {brief(value)}")
         for name in ("return_attention_mask", "do_normalize"):
             if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name}: expected true or false, found {getattr(self, name)!r}")
+                raise ConfigError(f"{name}: expected true or false, found {brief(getattr(self, name))}")
         if self.feature_size != 1:
-            raise ConfigError(f"feature_size: expected 1, a waveform, found {self.feature_size!r}")
+            raise ConfigError(f"feature_size: expected 1, a waveform, found {brief(self.feature_size)}")
         if self.padding_side != "right":
             raise ConfigError(
-                f"padding_side: expected 'right', found {self.padding_side!r}; padding on the left is not built, because in"
+                f"padding_side: expected 'right', found {brief(self.padding_side)}; padding on the left is not built, because in"
                 " transformers it normalises with the padding and overwrites the clip's end"
             )
 

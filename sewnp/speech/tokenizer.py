@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sewnp.config import brief
 from sewnp.ctc.decoding import runs
 from sewnp.errors import InputError, TokenizerError
 from sewnp.speech.vocabulary import AddedToken, all_added, base_vocabulary, mapping, named_tokens, stored_tokens
@@ -88,7 +89,7 @@ class CTCTokenizer:
             config["target_lang"] = target_lang
         for key, kind, default in (("do_lower_case", bool, False), ("replace_word_delimiter_char", str, " ")):
             if not isinstance(config.get(key, default), kind):
-                raise TokenizerError(f"tokenizer_config.json: {key}: expected a {kind.__name__}, found {config[key]!r}")
+                raise TokenizerError(f"tokenizer_config.json: {key}: expected a {kind.__name__}, found {brief(config[key])}")
         encoder = base_vocabulary(vocab, config.get("target_lang"))
         special, unnamed, config = named_tokens(config)
         if special["pad_token"] is None:
@@ -97,7 +98,8 @@ class CTCTokenizer:
 
         stored = stored_tokens(config, mapping("added_tokens.json", added_tokens) if legacy else {}, special_tokens)
         if target_lang is not None:  # the stored ones may be another language's
-            stored = {index: token for index, token in stored.items() if index not in encoder.values()}
+            taken = set(encoder.values())
+            stored = {index: token for index, token in stored.items() if index not in taken}
         added = all_added(encoder, stored, special_tokens)
         described = {str(index): token._asdict() for index, token in sorted(added.items())}
         config = {"tokenizer_class": "Wav2Vec2CTCTokenizer"} | config | {"added_tokens_decoder": described}

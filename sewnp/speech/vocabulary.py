@@ -6,6 +6,7 @@ vocab.json holds most of them; the others are appended as transformers 5.23 appe
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sewnp.config import brief
 from sewnp.errors import TokenizerError
 
 # In the order in which transformers appends those that vocab.json lacks.
@@ -49,31 +50,37 @@ def base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
     languages = [key for key, value in tokens.items() if isinstance(value, Mapping)]
     if languages:
         if language not in languages:
-            raise TokenizerError(f"vocab.json: target_lang: expected one of {', '.join(sorted(languages))}; found {language!r}")
-        tokens, name = dict(tokens[language]), f"vocab.json: {language}"
+            raise TokenizerError(f"vocab.json: target_lang: expected one of {_listed(languages)}; found {brief(language)}")
+        tokens, name = dict(tokens[language]), f"vocab.json: {_listed([language])}"
     elif language is not None:
         raise TokenizerError(
-            f"vocab.json: target_lang: expected none, for the vocabulary is not nested by language; found {language!r}"
+            f"vocab.json: target_lang: expected none, for the vocabulary is not nested by language; found {brief(language)}"
         )
     if not tokens:
         raise TokenizerError(f"{name}: no tokens")
     owner: dict[int, str] = {}
     for token, index in tokens.items():
         if not isinstance(token, str):
-            raise TokenizerError(f"{name}: expected a token, found {token!r}")
+            raise TokenizerError(f"{name}: expected a token, found {brief(token)}")
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise TokenizerError(f"{name}: {token!r}: expected an id, 0 or more, found {index!r}")
+            raise TokenizerError(f"{name}: {brief(token)}: expected an id, 0 or more, found {brief(index)}")
         if index in owner:
-            raise TokenizerError(f"{name}: {token!r}: the id {index} is taken by {owner[index]!r}")
+            raise TokenizerError(f"{name}: {brief(token)}: the id {brief(index)} is taken by {brief(owner[index])}")
         owner[index] = token
     return tokens
+
+
+def _listed(names: Sequence[Any]) -> str:
+    """Names from a file, for a message: without quotes where they are short words."""
+    words = [str(name) if len(str(name)) <= 40 and str(name).isprintable() else brief(name) for name in sorted(names)]
+    return ", ".join(words[:20] + ["..."] * (len(words) > 20))
 
 
 def _content(key: str, token: Any) -> str | None:
     """A special token as text: files give it as such, or as an object with its flags."""
     content = token.get("content") if isinstance(token, Mapping) else token
     if content is not None and not isinstance(content, str):
-        raise TokenizerError(f"tokenizer_config.json: {key}: expected a token, found {token!r}")
+        raise TokenizerError(f"tokenizer_config.json: {_listed([key])}: expected a token, found {brief(token)}")
     return content or None
 
 
@@ -84,7 +91,7 @@ def named_tokens(config: dict[str, Any]) -> tuple[dict[str, str | None], list[st
     """
     extras = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     if not isinstance(extras, list | tuple | Mapping):
-        raise TokenizerError(f"tokenizer_config.json: extra_special_tokens: expected a list, found {extras!r}")
+        raise TokenizerError(f"tokenizer_config.json: extra_special_tokens: expected a list, found {brief(extras)}")
     others = {key: token for key, token in config.items() if key.endswith("_token") and isinstance(token, str | Mapping)}
     named: Mapping[str, Any] = extras if isinstance(extras, Mapping) else {}
     wanted = {key: config.get(key, default) for key, default in DEFAULTS.items()} | (others | dict(named))
@@ -98,19 +105,18 @@ def named_tokens(config: dict[str, Any]) -> tuple[dict[str, str | None], list[st
 
 def stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
     """The added tokens that the files name, by id."""
-    stored = {
-        i: AddedToken(token, special=token in special_tokens, normalized=token not in special_tokens) for token, i in legacy.items()
-    }
+    for content, index in legacy.items():
+        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
+            raise TokenizerError(f"added_tokens.json: {brief(content)}: expected an id, 0 or more, found {brief(index)}")
+    special = set(special_tokens)
+    stored = {i: AddedToken(token, special=token in special, normalized=token not in special) for token, i in legacy.items()}
     for key, value in mapping("tokenizer_config.json: added_tokens_decoder", config.get("added_tokens_decoder")).items():
         fields = {name: value[name] for name in AddedToken._fields if name in value} if isinstance(value, Mapping) else {}
-        if not str(key).isdecimal() or not isinstance(fields.get("content"), str):
+        if not (str(key).isdecimal() and len(str(key)) < 20) or not isinstance(fields.get("content"), str):
             raise TokenizerError(
-                f"tokenizer_config.json: added_tokens_decoder: {key}: expected an id and its token, found {value!r}"
+                f"tokenizer_config.json: added_tokens_decoder: {_listed([key])}: expected an id and its token, found {brief(value)}"
             )
         stored[int(key)] = AddedToken(**fields)
-    for index, token in stored.items():
-        if not isinstance(index, int) or index < 0:
-            raise TokenizerError(f"added_tokens.json: {token.content!r}: expected an id, 0 or more, found {index!r}")
     return stored
 
 
@@ -123,10 +129,11 @@ def all_added(encoder: dict[str, int], stored: dict[int, AddedToken], special_to
     known, last = {*encoder.values(), *stored}, max(ids.values())
     gap = next((index for index in range(last) if index not in known), None)
     if gap is not None:
-        raise TokenizerError(f"vocab.json: no token has the id {gap}, of 0 to {last}")
+        raise TokenizerError(f"vocab.json: no token has the id {gap}, of 0 to {brief(last)}")
     added = dict(stored)
+    contents = {token.content for token in stored.values()}
     for token in special_tokens:
-        if token not in {known.content for known in stored.values()}:
+        if token not in contents:
             added[ids.setdefault(token, len(ids))] = AddedToken(token, special=True)
     for token in encoder:
         if len(token) > 1:

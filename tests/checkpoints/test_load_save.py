@@ -383,7 +383,7 @@ def test_a_misfit_in_a_shard_names_the_shard(tmp_path):
         ({"intermediate_size": 10**15}, r"config\.json describes [\d,]+ parameters"),
         ({"num_conv_pos_embeddings": 10**10}, r"config\.json describes [\d,]+ parameters"),
         ({"conv_dim": [10**9, 10**9, 12]}, r"config\.json describes [\d,]+ parameters"),
-        ({"num_labels": 10**9, "id2label": None, "label2id": None}, "num_labels: expected a whole number from 1 to 1000000"),
+        ({"num_labels": 10**9, "id2label": None, "label2id": None}, "num_labels: expected a whole number from 1 to 100000"),
     ],
     ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
 )

@@ -24,7 +24,7 @@ import sewnp
 from originals import CLASSES, original
 from sewnp.checkpoints import open_tensors
 from sewnp.checkpoints.pickles import LARGEST_PICKLE, open_pickle
-from sewnp.checkpoints.unpickler import MOST_OPERATIONS
+from sewnp.checkpoints.unpickler import MOST_OPERATIONS, unpickle
 from sewnp.errors import CheckpointError
 
 BIN = "pytorch_model.bin"
@@ -512,6 +512,31 @@ GREEDY = {
         b"".join(b"}r" + struct.pack("<I", i * 10_007) for i in range(MOST_OPERATIONS // 2 - 1)) + b".",
         "does not end where it should",
     ),
+    "a key of megabytes, used thousands of times": (
+        b"("
+        + text("x" * 5_000_000)
+        + b"q\0"
+        + name("torch", "FloatStorage")
+        + b"q\1"
+        + text("storage")
+        + b"q\2"
+        + b"(h\2h\1h\0h\2K\6tQ" * 20_000
+        + b"t.",
+        "a persistent id that is not that of a storage",
+    ),
+    "a shape of thousands, used thousands of times": (
+        b"("
+        + b"("
+        + b"K\1" * 90_000
+        + b"tq\0"
+        + storage()
+        + b"q\1"
+        + name("torch._utils", "_rebuild_tensor_v2")
+        + b"q\2"
+        + b"h\2(h\1K\0h\0h\0tR" * 10_000
+        + b"t.",
+        "holds a tensor of 90000 dimensions",
+    ),
     "a pickle of 9 MB": (b"\x80\x02X" + struct.pack("<I", 9 * 10**6) + b"x" * (9 * 10**6) + b".", f"at most {LARGEST_PICKLE:,}"),
 }
 
@@ -547,6 +572,19 @@ for path in sorted(Path(sys.argv[1]).glob("*.bin")):
 """
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_foreign_objects_may_be_nested_deeply_and_named_at_length():
+    """What convert keeps as placeholders: neither their end nor a message about them recurses or copies."""
+    none: dict = {}
+    deep = name("a", "b") + b"q\0)R" + b"q\1h\0h\1\x85R" * 30_000
+    held = unpickle(b"(" + deep + b"t.", none, none.get, placeholders=True)
+    assert len(held) == 30_001
+    long = b"(" + name("a" * 2_000_000, "b" * 2_000_000) + b"q\0" + b"h\0)R" * 40_000 + b"t."
+    before = time.perf_counter()
+    held = unpickle(long, none, none.get, placeholders=True)
+    assert time.perf_counter() - before < 1.0
+    assert held[1].name == "a" * 200 + "..."
 
 
 DAMAGED = {
@@ -629,8 +667,8 @@ TENSORS = {
     "an empty one beyond the end": (state(a=tensor(shape=(0,), strides=(1,), offset=7)), "a: reaches from 7 to 7"),
     "an offset of 2**64": (state(a=tensor(offset=2**64)), "a: its offset is not of numbers .* a number of 65 bits"),
     "a shape of 2**100": (state(a=tensor(shape=(2**100, 0), strides=(0, 0))), "a: its shape is not of numbers"),
-    "more strides than dimensions": (state(a=tensor(strides=(3, 1, 1))), "a: has 2 dimensions and 3 strides"),
-    "40 dimensions": (state(a=tensor(shape=(1,) * 40, strides=(0,) * 40)), "a: has 40 dimensions"),
+    "more strides than dimensions": (state(a=tensor(strides=(3, 1, 1))), "holds a tensor of 2 dimensions and 3 strides"),
+    "40 dimensions": (state(a=tensor(shape=(1,) * 40, strides=(0,) * 40)), "holds a tensor of 40 dimensions"),
     "expanded beyond all memory": (state(a=tensor(shape=(2**40,), strides=(0,))), "a: with it, tensors take 4,398,046,511,104 bytes"),
     "expanded by every dimension": (state(a=tensor(shape=(2**62,) * 32, strides=(0,) * 32)), "a: with it, tensors take"),
     "empty, of all memory": (state(a=tensor(shape=(0, 2**62), strides=(0, 0))), "a: with it, tensors take"),
@@ -661,7 +699,7 @@ def test_tensors_stay_within_their_storage(folder, attack):
     refused(folder, message)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2**22
+    assert peak < 2**24
 
 
 def test_what_these_tests_write_by_hand_is_otherwise_right(tmp_path):
@@ -761,7 +799,7 @@ def test_a_zip_bomb_is_not_opened(folder):
     assert (folder / BIN).stat().st_size < 10**5
     tracemalloc.start()
     refused(folder, "the record archive/data.pkl is compressed")
-    assert tracemalloc.get_traced_memory()[1] < 2**20
+    assert tracemalloc.get_traced_memory()[1] < 2**24
     tracemalloc.stop()
 
 

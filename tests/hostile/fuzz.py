@@ -1,7 +1,9 @@
 """Thousands of damaged files a second, for every reader: only SewError may escape, soon, in little memory, and silently.
 
-    python tests/hostile/fuzz.py safetensors 100000          # the first hundred thousand inputs; a report in JSON
-    python tests/hostile/fuzz.py safetensors 1 --first 4711  # the one with this number again
+    cd tests
+    python -m hostile.fuzz safetensors 100000                      # the first hundred thousand inputs; a report in JSON
+    python -m hostile.fuzz safetensors 1 --first 4711              # the one with this number again
+    python -m hostile.fuzz safetensors 1 --first 4711 --keep FILE  # ... into a file, to look at
 
 The number of an input makes the input (:mod:`mutations`), so that what a report names can be had again.  tests/hostile/test_fuzz.py runs
 this in processes of its own: a reader in C may end its process, or take all the memory there is.
@@ -10,8 +12,10 @@ this in processes of its own: a reader in C may end its process, or take all the
 import argparse
 import io
 import json
+import math
 import os
 import random
+import re
 import resource
 import shutil
 import struct
@@ -20,6 +24,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +32,14 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from mutations import Mutate, damage, damage_bin, damage_json, damage_safetensors
+from hostile.mutations import Mutate, damage, damage_bin, damage_json, damage_safetensors
 from safetensors.numpy import save
 
 import sewnp
 from sewnp.checkpoints import open_file, open_tensors, read_checkpoint
 from sewnp.checkpoints.files import read_json
+from sewnp.checkpoints.pickles import read_pickle, tensors_of
+from sewnp.checkpoints.tensors import open_torch_file
 from sewnp.config import SEWConfig, SEWDConfig, config_from_dict
 from sewnp.errors import SewError
 from sewnp.parameters import HEADS, parameter_count
@@ -41,12 +48,16 @@ from sewnp.speech import CTCTokenizer, FeatureExtractor, read_audio
 MEMORY = 2**31
 """Bytes of address space that the process may have, Python, NumPy and libsndfile included."""
 SLOW = 1.0
-"""Seconds beyond which an input is reported."""
+"""Seconds of the processor beyond which an input is reported."""
+_LIBSNDFILE = re.compile(r"^(Note: |Warning: |\[src/libmpg123/|alac_pakt_|$)")
+"""What the MP3 and ALAC decoders inside libsndfile say about damaged files; from Python nobody can keep them from it."""
 LONGEST_MESSAGE = 20_000
 """Characters.  An error is for people, whatever the file says."""
 
-TINY = dict(vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=2, intermediate_size=4, num_conv_pos_embeddings=2,
-            num_conv_pos_embedding_groups=2, conv_dim=(2, 4), conv_stride=(5, 2), conv_kernel=(10, 3))  # fmt: skip
+TINY: dict[str, Any] = {
+    "vocab_size": 8, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 4, "conv_dim": (2, 4),
+    "num_conv_pos_embeddings": 2, "num_conv_pos_embedding_groups": 2, "conv_stride": (5, 2), "conv_kernel": (10, 3),
+}  # fmt: skip
 VOCAB = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6, "C": 7}
 TOKENIZER = {
     "added_tokens_decoder": {"0": {"content": "<pad>", "lstrip": True, "normalized": False, "rstrip": True, "single_word": False}},
@@ -132,47 +143,68 @@ def _read_tensors(data: bytes, folder: Path) -> None:
         assert file.read(key).shape == shape
 
 
-def _torch_files(folder: Path) -> list[bytes]:
-    """As ``torch.save`` writes them, kept in the repository's shape by hand: a file of torch is not needed to break one."""
-    return [_torch_file(numbers) for numbers in ({"a.weight": (3, 4)}, {"a": (2,), "b.c": (1, 3), "d": ()})]
+def _torch_files(_: Path) -> list[bytes]:
+    return [_torch_file(_state(shapes)) for shapes in ({"a.weight": (3, 4)}, {"a": (2,), "b.c": (1, 3), "d": ()})]
 
 
-def _torch_file(shapes: dict[str, tuple[int, ...]]) -> bytes:
-    import pickle
-    import zipfile
+def _fairseq_files(_: Path) -> list[bytes]:
+    """A state dict among things that only fairseq knows: an argparse.Namespace, and something made by a function."""
+    namespace = b"cargparse\nNamespace\n)\x81}(X\x05\x00\x00\x00layerK\x0cX\x03\x00\x00\x00actX\x04\x00\x00\x00geluub"
+    made = b"comegaconf.base\nContainer\n(K\x01X\x01\x00\x00\x00atR"
+    parts = (_word("args") + namespace, _word("cfg") + made, _word("model") + _state({"w": (2, 2), "b": (2,)}))
+    return [_torch_file(b"}(" + b"".join(parts) + b"u"), _torch_file(b"}(" + _word("args") + namespace + b"u")]
 
-    # protocol 2, in the operations of torch: _rebuild_tensor_v2(persistent storage, offset, shape, strides, False, OrderedDict())
-    body = b"\x80\x02}("
-    records = {}
+
+def _word(text: str) -> bytes:
+    return b"X" + struct.pack("<I", len(text)) + text.encode()
+
+
+def _state(shapes: dict[str, tuple[int, ...]]) -> bytes:
+    """A pickled dict of tensors in the operations of ``torch.save``."""
+    body = b"}("
     for i, (key, shape) in enumerate(shapes.items()):
-        count = int(np.prod(shape))
-        records[f"data/{i}"] = np.arange(count, dtype="<f4").tobytes()
-        strides = tuple(int(np.prod(shape[j + 1 :])) for j in range(len(shape)))
-        name = key.encode()
-        body += b"X" + struct.pack("<I", len(name)) + name
-        body += b"ctorch._utils\n_rebuild_tensor_v2\n(("
-        body += b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00" + str(i).encode() + b"X\x03\x00\x00\x00cpu"
-        body += b"K" + bytes([count]) + b"tQK\x00"
+        strides = [math.prod(shape[j + 1 :]) for j in range(len(shape))]
+        body += _word(key) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
+        body += _word("storage") + b"ctorch\nFloatStorage\n" + _word(str(i)) + _word("cpu") + b"K" + bytes([_NUMBERS]) + b"tQK\x00"
         for numbers in (shape, strides):
             body += b"(" + b"".join(b"K" + bytes([n]) for n in numbers) + b"t"
         body += b"\x89ccollections\nOrderedDict\n)RtR"
-    body += b"u."
+    return body + b"u"
+
+
+_NUMBERS = 12
+"""In every storage; the tensors see some of them."""
+
+
+def _torch_file(body: bytes) -> bytes:
+    """The archive around a pickle, with three storages.  Written by hand, so that torch is not needed to break one."""
+    records = {"data.pkl": b"\x80\x02" + body + b".", "byteorder": b"little", "version": b"3\n"}
+    records |= {f"data/{i}": np.arange(_NUMBERS, dtype="<f4").tobytes() for i in range(3)}
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        for name, record in {"data.pkl": body, "byteorder": b"little", **records, "version": b"3\n"}.items():
+        for name, record in records.items():
             archive.writestr(zipfile.ZipInfo(f"archive/{name}"), record)
-    assert body[:2] == pickle.PROTO + b"\x02"
     return file.getvalue()
 
 
 def _read_torch(data: bytes, folder: Path) -> None:
-    from sewnp.checkpoints.tensors import open_torch_file
-
     path = folder / "x.bin"
     path.write_bytes(data)
     file = open_torch_file(path)
     for key, shape in file.shapes.items():
         assert file.read(key).shape == shape
+
+
+def _read_fairseq(data: bytes, folder: Path) -> None:
+    """With placeholders for what is foreign, as ``sewnp convert`` reads it."""
+    path = folder / "x.pt"
+    path.write_bytes(data)
+    content, archive = read_pickle(path, placeholders=True)
+    for state in content.values() if isinstance(content, dict) else ():
+        if isinstance(state, dict):
+            file = tensors_of(path, archive, state)
+            for key, shape in file.shapes.items():
+                assert file.read(key).shape == shape
 
 
 def _json(folder: Path, name: str, data: bytes) -> dict[str, Any]:
@@ -257,6 +289,11 @@ def _whole_folders(folder: Path) -> list[bytes]:
     kinds = (SEWConfig(**TINY), SEWDConfig(**TINY, position_buckets=4, max_position_embeddings=8))
     for i, config in enumerate(kinds):
         _folder(folder / str(i), config)
+        (folder / str(i) / "processor_config.json").write_text(json.dumps({"feature_extractor": FeatureExtractor().to_dict()}))
+        (folder / str(i) / "special_tokens_map.json").write_text(
+            json.dumps({"pad_token": "<pad>", "unk_token": {"content": "<unk>"}})
+        )
+        (folder / str(i) / "added_tokens.json").write_text(json.dumps({"<x>": 8}))
     return [bytes([i, j]) + (folder / str(i) / name).read_bytes() for i in range(2) for j, name in enumerate(_FILES)]
 
 
@@ -301,6 +338,7 @@ TARGETS = {
     ),
     "safetensors": Target(_tensor_files, damage_safetensors, _read_tensors),
     "bin": Target(_torch_files, damage_bin, _read_torch),
+    "fairseq": Target(_fairseq_files, damage_bin, _read_fairseq),
     "index": Target(_indices, damage_json, _read_index),
     "config": Target(_configs, damage_json, _read_config),
     "vocabulary": Target(_vocabularies, damage_json, _read_vocabulary),
@@ -368,9 +406,9 @@ def run(target: str, inputs: int, *, first: int = 0, seconds: float = float("inf
             data = make_input(target, number, seeds)
             if progress is not None:
                 os.pwrite(progress, number.to_bytes(8, "little"), 0)
-            start = time.perf_counter()
+            start = time.process_time()  # what waits for ever is ended by whoever started this process
             refused, problem = verdict(read, data, folder)
-            end = time.perf_counter()
+            end = time.process_time()
             report.inputs += 1
             report.refused += refused
             report.slowest = max(report.slowest, (end - start, number))
@@ -379,9 +417,15 @@ def run(target: str, inputs: int, *, first: int = 0, seconds: float = float("inf
             if end - start > SLOW:
                 _note(report, f"takes more than {SLOW} s", number)
             if os.fstat(2).st_size != printed:
-                _note(report, "something is printed on standard error", number)
+                said = [
+                    line
+                    for line in os.pread(2, 2**20, printed).decode(errors="replace").splitlines()
+                    if not _LIBSNDFILE.match(line)
+                ]
+                if said:
+                    _note(report, f"printed: {said[-1]}", number)
                 printed = os.fstat(2).st_size
-            if end - began > seconds:
+            if time.perf_counter() - began > seconds:
                 break
         report.seconds, report.mebibytes = time.perf_counter() - began, (_peak() - before) / 2**20
     finally:
@@ -419,9 +463,11 @@ def main() -> None:
     import scipy.signal  # noqa: F401  (its half second is nobody's fault)
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    channel = os.dup(1)  # for the report alone: what anybody prints is looked at with what goes to standard error
+    os.dup2(2, 1)
     progress = os.open(options.progress, os.O_WRONLY | os.O_CREAT) if options.progress else None
     report = run(options.target, options.inputs, first=options.first, seconds=options.seconds, progress=progress)
-    print(json.dumps(vars(report)))
+    os.write(channel, json.dumps(vars(report)).encode())
 
 
 if __name__ == "__main__":

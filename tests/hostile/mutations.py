@@ -3,6 +3,7 @@
 Every mutation draws from a ``random.Random``, so that an input is made again from its number alone.
 """
 
+import copy
 import io
 import json
 import random
@@ -25,6 +26,10 @@ _VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 _KEYS = ("", "0", "00", "-1", "1", "a", "content", "__metadata__", "shape", "eng", "<pad>", "\x1b", "\ud800", "9" * 5000, "feature_extractor",
          "num_labels", "pad_token", "added_tokens_decoder", "extra_special_tokens", "target_lang", "id2label", "model_type")  # fmt: skip
+
+
+_DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "U16", "U32", "U64", "BOOL", "C64", "F8_E4M3", "F8_E5M2", "F4",
+           "F6_E2M3", "X32", "f32", "")  # fmt: skip
 
 
 def damage(rng: random.Random, data: bytes, others: Sequence[bytes]) -> bytes:
@@ -126,24 +131,28 @@ def _change(rng: random.Random, values: Any) -> Any:
         path = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
     value, how = holder[path], rng.randrange(10)
     if how < 4:
-        holder[path] = rng.choice(_VALUES)
+        holder[path] = _value(rng)
     elif how == 4 and isinstance(value, (int, float)):
         holder[path] = _arithmetic(rng, value)
     elif how == 5 and isinstance(holder, dict):
         del holder[path]
     elif how == 6 and isinstance(holder, dict):  # what was said of one thing is now said of another
-        holder[rng.choice(_KEYS) if rng.random() < 0.7 else rng.choice(list(holder))] = value
+        holder[rng.choice(_KEYS) if rng.random() < 0.7 else rng.choice(list(holder))] = copy.deepcopy(value)
     elif how == 7 and isinstance(value, (list, str)):
         holder[path] = value * rng.choice((0, 2, 3, 50))
     elif how == 8:
         holder[path] = rng.choice(([value], {"a": value}, {rng.choice(_KEYS): value}, str(value)[:100]))
     elif isinstance(value, list):
-        value.insert(rng.randrange(len(value) + 1), rng.choice(_VALUES))
+        value.insert(rng.randrange(len(value) + 1), _value(rng))
     elif isinstance(value, dict):
-        value[rng.choice(_KEYS)] = rng.choice(_VALUES)
+        value[rng.choice(_KEYS)] = _value(rng)
     else:
-        holder[path] = rng.choice(_VALUES)
+        holder[path] = _value(rng)
     return root[0]
+
+
+def _value(rng: random.Random) -> Any:
+    return copy.deepcopy(rng.choice(_VALUES))  # a later change may fill it
 
 
 def _arithmetic(rng: random.Random, value: float) -> Any:
@@ -186,8 +195,7 @@ def _tensor_changed(rng: random.Random, header: bytes) -> bytes:
     entry = values[name]
     how = rng.randrange(8)
     if how == 0:
-        kinds = ["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "U16", "U32", "U64", "BOOL", "C64", "F8_E4M3", "F8_E5M2", "F4", "F6_E2M3", "X32", "f32"]
-        entry["dtype"] = rng.choice(kinds)
+        entry["dtype"] = rng.choice(_DTYPES)
     elif how == 1:
         entry["shape"] = [rng.choice(NUMBERS) for _ in range(rng.choice((0, 1, 2, 3, 40, 70)))]
     elif how == 2 and entry["shape"]:  # the same number of elements, or none
@@ -201,7 +209,7 @@ def _tensor_changed(rng: random.Random, header: bytes) -> bytes:
     elif how == 6:
         values[rng.choice(_KEYS)] = {"dtype": "F32", "shape": [0, rng.choice(NUMBERS)], "data_offsets": [0, 0]}
     else:
-        values["__metadata__"] = {rng.choice(_KEYS): rng.choice(_VALUES)}
+        values["__metadata__"] = {rng.choice(_KEYS): _value(rng)}
     return json.dumps(values).encode()
 
 
