@@ -96,4 +96,3 @@ def _head(config: Config, frames: int, head: Head | None) -> Iterator[Stage]:
 def _parameters(config: Config, *scopes: str) -> int:
     keys = tuple(f"{config.prefix}.{scope}" for scope in scopes)
     return sum(math.prod(shape) for key, shape in parameter_shapes(config).items() if key.startswith(keys))
-

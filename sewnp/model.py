@@ -132,7 +132,9 @@ class Model:
             raise InputError(f"{self.name}: classifying needs a classification head, found {self.head or 'none'}")
         waveform = self._waveform(audio, sampling_rate)
         if len(waveform) < self.config.minimum_samples:
-            raise AudioError(f"{source_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
+            raise AudioError(
+                f"{source_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}"
+            )
         scores = softmax(self._logits(waveform, audio))[0]
         return [(self.config.id2label[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
 
@@ -243,7 +245,9 @@ def from_config(
     """
     _check_options(masking, head)
     if head not in (*HEADS, None) or not isinstance(config, (SEWConfig, SEWDConfig)):
-        raise ConfigError(f"expected a SEWConfig or SEWDConfig and a head by name or None, found {type(config).__name__} and {head!r}")
+        raise ConfigError(
+            f"expected a SEWConfig or SEWDConfig and a head by name or None, found {type(config).__name__} and {head!r}"
+        )
     _check_seed("seed", seed)
     count = parameter_count(config, head)
     if count * _float(dtype).itemsize > _memory():
@@ -320,7 +324,9 @@ def _tokenizer(folder: Path, checkpoint: Checkpoint) -> CTCTokenizer | None:
     if checkpoint.head == "ctc" and tokenizer.pad_token_id != blank:
         # the loss would learn one blank and the text be read with another
         said = f"{tokenizer.special['pad_token']!r} with id {tokenizer.pad_token_id}"
-        raise TokenizerError(f"{folder}: config.json says that the blank is pad_token_id {blank}, the tokenizer's pad token is {said}")
+        raise TokenizerError(
+            f"{folder}: config.json says that the blank is pad_token_id {blank}, the tokenizer's pad token is {said}"
+        )
     return tokenizer
 
 

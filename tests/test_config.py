@@ -325,7 +325,9 @@ def test_the_fewest_samples_for_frames_are_the_inverse_of_frames():
 def test_a_configuration_is_equal_to_itself_read_back_and_can_be_changed():
     for config in (SEWConfig(), SEWDConfig(position_buckets=32)):
         assert type(config).from_dict(config.to_dict()) == config
-        changed = dataclasses.replace(type(config).from_dict(config.to_dict()), conv_dim=(8, 8), conv_kernel=(3, 3), conv_stride=(2, 2))
+        changed = dataclasses.replace(
+            type(config).from_dict(config.to_dict()), conv_dim=(8, 8), conv_kernel=(3, 3), conv_stride=(2, 2)
+        )
         assert changed.to_dict()["num_feat_extract_layers"] == 2
 
 

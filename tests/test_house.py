@@ -70,10 +70,14 @@ def test_every_room_stands_on_a_floor() -> None:
     assert {room_of(module_of(path)) for path in FILES} <= set(LEVEL)
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if "cli" not in path.parts], ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if "cli" not in path.parts], ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_only_the_command_line_prints(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        assert not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"), f"{path}:{node.lineno}"
+        assert not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"), (
+            f"{path}:{node.lineno}"
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -346,6 +346,12 @@ def test_samples_too_large_for_float32_are_refused():
 
 def test_from_config_refuses_what_is_no_configuration_head_or_seed():
     config = sewnp.SEWConfig(hidden_size=16, num_attention_heads=2)
-    for wrong, arguments in ((config, {"head": "auto"}), ({}, {}), (config, {"seed": -1}), (config, {"seed": 1.5}), (config, {"dtype": None})):
+    for wrong, arguments in (
+        (config, {"head": "auto"}),
+        ({}, {}),
+        (config, {"seed": -1}),
+        (config, {"seed": 1.5}),
+        (config, {"dtype": None}),
+    ):
         with pytest.raises(ConfigError):
             sewnp.from_config(wrong, **arguments)

@@ -109,7 +109,12 @@ def test_files_that_are_no_audio(digits: sewnp.Model, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("not audio")
     (tmp_path / "empty.wav").write_bytes(b"")
     soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
-    for name, cause in {"text.wav": "not audio", "empty.wav": "empty", "none.wav": "no samples", "gone.wav": "no such file"}.items():
+    for name, cause in {
+        "text.wav": "not audio",
+        "empty.wav": "empty",
+        "none.wav": "no samples",
+        "gone.wav": "no such file",
+    }.items():
         with pytest.raises(AudioError, match=rf"{name}: .*{cause}"):
             digits.transcribe(tmp_path / name)
     with pytest.raises(AudioError, match="found a folder"):

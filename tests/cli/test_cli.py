@@ -133,7 +133,9 @@ def test_interrupting_exits_130(clips: Path, capsys: pytest.CaptureFixture[str],
 
 def test_module_and_closed_pipe(clips: Path) -> None:
     names = [str(clips / "three_one_four.wav")] * 3
-    process = subprocess.Popen([sys.executable, "-m", "sewnp", "transcribe", *names], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sewnp", "transcribe", *names], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()
