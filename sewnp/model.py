@@ -315,18 +315,15 @@ def _tokenizer(folder: Path, checkpoint: Checkpoint) -> CTCTokenizer | None:
     if checkpoint.vocab is None:
         return None
     try:
-        tokenizer = CTCTokenizer.from_files(
-            checkpoint.vocab, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens
-        )
+        files = (checkpoint.vocab, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens)
+        tokenizer = CTCTokenizer.from_files(*files)
     except TokenizerError as error:
         raise TokenizerError(f"{folder}: {error}") from error
     blank = checkpoint.config.pad_token_id
     if checkpoint.head == "ctc" and tokenizer.pad_token_id != blank:
         # the loss would learn one blank and the text be read with another
-        said = f"{tokenizer.special['pad_token']!r} with id {tokenizer.pad_token_id}"
-        raise TokenizerError(
-            f"{folder}: config.json says that the blank is pad_token_id {blank}, the tokenizer's pad token is {said}"
-        )
+        said = f"the blank is pad_token_id {blank}, the tokenizer's pad token is {tokenizer.special['pad_token']!r:.80}"
+        raise TokenizerError(f"{folder}: config.json says that {said} with id {tokenizer.pad_token_id}")
     return tokenizer
 
 

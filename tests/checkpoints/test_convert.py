@@ -597,10 +597,10 @@ def test_load_refuses_what_convert_understands(tmp_path):
 )
 def test_convolutions_are_not_evaluated(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
-    before = time.perf_counter()
+    before = time.process_time()
     with pytest.raises(CheckpointError, match=r"a\.pt: conv_feature_layers: expected"):
         conv_layers(Path("a.pt"), text)
-    assert time.perf_counter() - before < 0.2
+    assert time.process_time() - before < 0.2
     assert not (tmp_path / "canary").exists()
 
 

@@ -460,7 +460,8 @@ def main() -> None:
         shutil.rmtree(folder)
         return
     warnings.simplefilter("error")
-    import scipy.signal  # noqa: F401  (its half second is nobody's fault)
+    if TARGETS[options.target].read is _hear:
+        import scipy.signal  # noqa: F401  (its half second is no input's fault)
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     channel = os.dup(1)  # for the report alone: what anybody prints is looked at with what goes to standard error

@@ -36,21 +36,21 @@ def wav(samples=1000, *, channels=1, rate=16000, align=None, bits=16, kind=1, da
 
 
 def refused(data, cause="."):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(AudioError, match=cause) as caught:
         read_audio(io.BytesIO(data))
     assert str(caught.value).startswith("audio file object: ")
     assert len(str(caught.value)) < 300
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def read_or_refused(data, most):
     """Either is right, as long as it does not take long, and nothing is heard that is not there."""
-    start = time.perf_counter()
+    start = time.process_time()
     x, message = tried(lambda: read_audio(io.BytesIO(data)))
     assert x is not None or message.startswith("audio file object: ")
     assert x is None or (0 < len(x) <= most and np.isfinite(x).all())
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 # --- WAV headers ------------------------------------------------------------------------------------------------------------------

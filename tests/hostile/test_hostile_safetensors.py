@@ -87,13 +87,13 @@ def test_a_damaged_header_is_refused_by_name(tmp_path, name):
     data, cause = WRONG[name]
     path = tmp_path / "x.safetensors"
     path.write_bytes(data)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(CheckpointError) as caught:
         open_file(path)
     assert str(caught.value).startswith(f"{path}: not a readable safetensors file: ")
     assert cause in str(caught.value)
     assert len(str(caught.value)) < 1000
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "C64"])
