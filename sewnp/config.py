@@ -6,7 +6,6 @@ package runs inference and does not read them.  Keys that are no field (``archit
 
 import dataclasses
 import math
-import reprlib
 import sys
 import types
 import typing
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-from sewnp.errors import ConfigError
+from sewnp.errors import ConfigError, brief
 from sewnp.layers.activations import activation
 from sewnp.layers.masking import frame_count
 
@@ -29,18 +28,6 @@ would not fit into a config.json that is read back."""
 
 _MOST_CONVOLUTIONS = 100
 """The published models have 13.  No tensor stands for a stride, so that nothing else bounds their product, the hop."""
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
-_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
-
-
-def brief(value: Any) -> str:
-    """A file's own words in a message: like ``repr``, but short, however long or deep the value is."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # Python does not spell integers of more than 4300 digits
-        return "an integer of thousands of digits"
 
 
 @dataclass(frozen=True, kw_only=True)

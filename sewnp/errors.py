@@ -1,8 +1,14 @@
 """The errors that bad input can cause.  Each message names the file, key or argument, what was expected and what was found."""
 
+import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 from sewnp.types import Array
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
 
 class SewError(Exception):
@@ -35,6 +41,14 @@ class InputError(SewError, ValueError):
 
 class DependencyError(SewError, ImportError):
     """A package that an optional part of sewnp needs and that is not installed; the message says which extra brings it."""
+
+
+def brief(value: Any) -> str:
+    """A file's own words in a message: like ``repr``, but short, however long or deep the value is."""
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python does not spell integers of more than 4300 digits
+        return "an integer of thousands of digits"
 
 
 def check_shape(name: str, x: Array, expected: Sequence[int | None]) -> None:

@@ -23,12 +23,7 @@ def parameter_shapes(config: Config, head: Head | None = None) -> Shapes:
     base = (
         _frontend(config) | (_sew_encoder(config) if isinstance(config, SEWConfig) else _sew_d_encoder(config)) | _upsample(config)
     )
-    return base_shapes(base, config) | head_shapes(config, head)
-
-
-def base_shapes(shapes: Shapes, config: Config) -> Shapes:
-    """The same shapes under the family's prefix."""
-    return {f"{config.prefix}.{key}": shape for key, shape in shapes.items()}
+    return {f"{config.prefix}.{key}": shape for key, shape in base.items()} | head_shapes(config, head)
 
 
 def head_shapes(config: Config, head: Head | None) -> Shapes:

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sewnp.config import brief
-from sewnp.errors import CheckpointError
+from sewnp.errors import CheckpointError, brief
 
 LARGEST_JSON = 2**23
 """Bytes.  The JSON files of a published SEW have less than 10 kB; parsed, a file grows in memory by 20 and more."""

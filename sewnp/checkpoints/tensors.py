@@ -14,8 +14,7 @@ from safetensors.numpy import save_file
 from sewnp.checkpoints.files import check_regular, read_json, unique_keys
 from sewnp.checkpoints.pickles import open_pickle
 from sewnp.checkpoints.unpickler import shown
-from sewnp.config import brief
-from sewnp.errors import CheckpointError
+from sewnp.errors import CheckpointError, brief
 from sewnp.types import Array
 
 SINGLE = "model.safetensors"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sewnp.checkpoints import Checkpoint, write_checkpoint
 from sewnp.checkpoints.convert import read_any
-from sewnp.checkpoints.hub import progress
 from sewnp.errors import SewError
 from sewnp.speech.features import FeatureExtractor
 from sewnp.speech.tokenizer import CTCTokenizer
@@ -39,8 +38,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert -> exit status."""
     source = Path(options.source)
     dictionary, config = (None if path is None else Path(path) for path in (options.dict, options.config))
-    with progress():
-        checkpoint = with_its_tokenizer(read_any(source, dictionary=dictionary, config=config), source)
+    checkpoint = with_its_tokenizer(read_any(source, dictionary=dictionary, config=config), source)
     write_checkpoint(Path(options.target), checkpoint)
     parameters = sum(x.size for x in checkpoint.weights.values())
     dtype = next(iter(checkpoint.weights.values())).dtype

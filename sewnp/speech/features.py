@@ -11,8 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from sewnp.config import brief
-from sewnp.errors import AudioError, ConfigError, InputError
+from sewnp.errors import AudioError, ConfigError, InputError, brief
 from sewnp.speech.audio import HIGHEST_RATE, as_waveform, check_rate, resample
 from sewnp.types import Array
 

@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.config import brief
 from sewnp.ctc.decoding import runs
-from sewnp.errors import InputError, TokenizerError
+from sewnp.errors import InputError, TokenizerError, brief
 from sewnp.speech.vocabulary import AddedToken, all_added, base_vocabulary, mapping, named_tokens, stored_tokens
 
 # transformers' clean-up of English: the spaces around each of these go, one after the other.

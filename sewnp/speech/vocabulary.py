@@ -6,8 +6,7 @@ vocab.json holds most of them; the others are appended as transformers 5.23 appe
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sewnp.config import brief
-from sewnp.errors import TokenizerError
+from sewnp.errors import TokenizerError, brief
 
 # In the order in which transformers appends those that vocab.json lacks.
 DEFAULTS: Mapping[str, str | None] = {
