@@ -44,7 +44,7 @@ class Survey:
     name: str
     samples: int
     waveform: Array | None
-    """All of it, (n,), where it is short enough to be run in one piece."""
+    """All of it, (n,), where it is short enough to be run in one piece.  It is not measured then."""
     mean: float
     scale: float
     """What is taken from each sample, and what it is divided by then; 0 and 1 for a model that does not normalise."""
@@ -57,26 +57,31 @@ def survey(recording: Recording, config: Config, first: Weights, *, longest: flo
 
     Raises AudioError for samples so large that float32 cannot hold their variance.
     """
-    held: list[Array] = []
+    held, samples = [], 0
     sound, windows = WindowMoments(), WindowMoments(config.conv_kernel[0], config.conv_stride[0])
+    grouped = config.feat_extract_norm == "group"
     for block in recording.blocks():
-        sound.add(block)
-        windows.add(block)
+        samples += len(block)
         held.append(block)
-        if sound.count > longest:
+        if samples > longest:  # only now: a clip in one piece measures itself where it is run
+            for waiting in held:
+                sound.add(waiting)
+                if grouped:
+                    windows.add(waiting)
             held.clear()
-    waveform = np.concatenate(held) if sound.count <= longest else None
+    if samples <= longest:
+        return Survey(recording.name, samples, np.concatenate(held), 0.0, 1.0, None)
     variance = float(sound.covariance[0, 0])
-    if variance > _LARGEST and waveform is None:  # of a clip in one piece, the feature extractor says it
+    if variance > _LARGEST:
         raise AudioError(
             f"{recording.name}: samples that deviate by {math.sqrt(variance):.3g} cannot be squared in float32; scale them to [-1, 1)"
         )
     mean = float(np.float32(sound.mean[0])) if normalise else 0.0  # rounded here, so that the moments are of what is computed
     scale = float(np.float32(math.sqrt(variance + VARIANCE_EPS))) if normalise else 1.0
     moments = None
-    if config.feat_extract_norm == "group":
+    if grouped:
         moments = convolution_moments((windows.mean - mean) / scale, windows.covariance / scale**2, **first)
-    return Survey(recording.name, sound.count, waveform, mean, scale, moments)
+    return Survey(recording.name, samples, None, mean, scale, moments)
 
 
 def window_frames(config: Config, rate: int, window: float | None, overlap: float | tuple[float, float] | None) -> tuple[int, int]:

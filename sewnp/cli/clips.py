@@ -180,7 +180,7 @@ def _of_object(place: str, row: str) -> str:
     return found
 
 
-def report(error: SewError) -> None:
+def report(error: SewError | str) -> None:
     """An error that does not stop the others, on a line of its own above a progress bar."""
     from tqdm import tqdm  # slow to import, and not needed by --help
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from sewnp.checkpoints.files import whole_file
 from sewnp.cli.clips import add_model
+from sewnp.cli.output import save_figure
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import SewError, TraceError
 from sewnp.loading import load
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         result = _compare(options)
         if options.plot:
-            _plot(result, Path(options.plot))
+            save_figure(plot_comparison(result).figure, Path(options.plot))
     except SewError as error:
         print(f"sewnp: error: {error}", file=sys.stderr)
         return 2
@@ -147,12 +147,3 @@ def _config(ours: StageFile) -> Config | None:
         return config_from_dict(json.loads(ours.metadata["config"]))
     except (KeyError, ValueError):
         return None
-
-
-def _plot(result: Comparison, path: Path) -> None:
-    axes = plot_comparison(result)
-    try:
-        with whole_file(path) as scratch:
-            axes.figure.savefig(scratch, format=path.suffix.lstrip(".") or "png", dpi=150, bbox_inches="tight")
-    except (OSError, ValueError) as error:
-        raise TraceError(f"{path}: could not be drawn: {error}") from error

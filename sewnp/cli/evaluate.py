@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sewnp.cli.clips import add_model, add_threads
+from sewnp.cli.clips import add_model, add_threads, report
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.evaluate_table import classification_table, ctc_table
 from sewnp.cli.output import save_plot, write_text
@@ -92,9 +92,9 @@ def run(options: argparse.Namespace) -> int:
     made_by = {"task": options.task, "model": fingerprint(model), "decoder": _decoder_name(search, options.lm)}
     results = ResultsFile(Path(options.output), made_by, resume=options.resume) if options.output else None
     with tqdm(total=len(utterances), unit="clip", file=sys.stderr, leave=False, disable=None) as bar:
-        evaluation = evaluate(_counted(utterances, bar.update), recognize, results=results, on_failure=_complain)
-    report = {"sewnp": __version__, "set": options.path, "name": model.name} | made_by | _report(evaluation, options, model)
-    _write(report, options)
+        evaluation = evaluate(_counted(utterances, bar.update), recognize, results=results, on_failure=report)
+    told = {"sewnp": __version__, "set": options.path, "name": model.name} | made_by | _report(evaluation, options, model)
+    _write(told, options)
     if evaluation.failed:
         print(f"sewnp: {len(evaluation.failed)} of {len(utterances)} clips failed and count nowhere", file=sys.stderr)
     return 1 if evaluation.failed else 0
@@ -151,9 +151,3 @@ def _counted(utterances: Sequence[Utterance], count: Callable[[], Any]) -> Itera
     for utterance in utterances:
         yield utterance
         count()
-
-
-def _complain(said: str) -> None:
-    from tqdm import tqdm
-
-    tqdm.write(f"sewnp: error: {said}", file=sys.stderr)

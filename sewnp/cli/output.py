@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sewnp.checkpoints.files import whole_file
 from sewnp.errors import InputError
@@ -23,13 +24,16 @@ def save_plot(draw: Callable[[], Axes], path: Path) -> None:
 
     Raises InputError where it cannot be written or matplotlib knows no such format, DependencyError without matplotlib.
     """
-    pyplot = need("matplotlib.pyplot", "plots")
-    with pyplot.rc_context(style()):
-        figure = draw().figure
-        try:
-            with whole_file(path) as scratch:
-                figure.savefig(scratch, format=path.suffix.lstrip(".") or "png", dpi=150, bbox_inches="tight")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: could not be drawn: {error}") from error
-        finally:
-            pyplot.close(figure)
+    with need("matplotlib.pyplot", "plots").rc_context(style()):
+        save_figure(draw().figure, path)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Save a figure that is drawn already, in its own style, and close it.  Format and errors as for :func:`save_plot`."""
+    try:
+        with whole_file(path) as scratch:
+            figure.savefig(scratch, format=path.suffix.lstrip(".") or "png", dpi=150, bbox_inches="tight")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: could not be drawn: {error}") from error
+    finally:
+        need("matplotlib.pyplot", "plots").close(figure)

@@ -14,9 +14,9 @@ from sewnp.fast.positions import PositionConvolution, pack_positions, squeeze_wi
 from sewnp.fast.transformer import Layer, Shared, pack_layers, run_layers
 from sewnp.fast.workspace import Workspace
 from sewnp.layers.masking import Masking, squeeze_mask
-from sewnp.networks import sew, sew_d
-from sewnp.networks.frontend import Moments
+from sewnp.networks.frontend import Moments, frame_norm_eps
 from sewnp.networks.moments import WindowMoments, convolution_moments
+from sewnp.networks.run import shown_stages
 from sewnp.types import Array, Weights
 
 
@@ -92,7 +92,7 @@ class Clip:
                 windows.add(samples)
                 moments = convolution_moments(windows.mean, windows.covariance, **p["feature_extractor"]["conv_layers"][0]["conv"])
             layers[0] = folded(layers[0], moments)
-        eps = config.layer_norm_eps if isinstance(config, SEWConfig) else config.feature_layer_norm_eps
+        eps = frame_norm_eps(config)
         todo = iter(tiles(len(out), layers, self.crew.size))  # the threads take turns
 
         def done(x: Array, first: int, last: int) -> None:
@@ -119,8 +119,7 @@ class Clip:
         frames = len(out) // factor
         if frames < 1:
             raise InputError(f"squeeze: expected at least {factor} frames, found {len(out)}")
-        network = sew if isinstance(config, SEWConfig) else sew_d
-        states, attentions = network.hidden_state_stages(config), network.attention_stages(config)
+        states, attentions = shown_stages(config)
         heads, looking = config.num_attention_heads, self.shown is not None
         shared = Shared(
             hidden=scratch.take("hidden", (frames, width)),

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from sewnp.config import Config
+from sewnp.config import Config, SEWConfig
 from sewnp.layers.activations import activation
 from sewnp.layers.convolution import conv1d
 from sewnp.layers.linear import linear
@@ -60,6 +60,11 @@ def feature_extractor(waveform: Array, p: Weights, config: Config, *, moments: M
         norm = config.feat_extract_norm if config.feat_extract_norm == "layer" or i == 0 else None
         x = conv_layer(x, layer, stride=stride, norm=norm, activation=bend, moments=moments, see=within(see, f"conv_layers.{i}"))
     return x
+
+
+def frame_norm_eps(config: Config) -> float:
+    """Epsilon of the norm behind the convolutions, which SEW-D sets apart from its transformer's."""
+    return config.layer_norm_eps if isinstance(config, SEWConfig) else config.feature_layer_norm_eps
 
 
 def frames(

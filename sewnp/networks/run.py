@@ -38,6 +38,12 @@ def textbook_trunk(config: Config, p: Weights, *, masking: Masking) -> Trunk:
     return partial(sew_d_network.sew_d_model, p=p, config=config, masking=masking)
 
 
+def shown_stages(config: Config) -> tuple[list[str], list[str]]:
+    """Names of the stages that every trunk shows: those that transformers calls hidden_states, layer input first, and attentions."""
+    network = sew_network if isinstance(config, SEWConfig) else sew_d_network
+    return network.hidden_state_stages(config), network.attention_stages(config)
+
+
 def run(
     trunk: Trunk,
     p: Weights,
@@ -63,9 +69,7 @@ def run(
     lengths = None if attention_mask is None else frame_lengths(attention_mask, **convolutions)
     mask = None if lengths is None else see("frame_mask", frame_mask(lengths, frames, masking=masking))
 
-    network = sew_network if isinstance(config, SEWConfig) else sew_d_network
-    state_names = network.hidden_state_stages(config)
-    attention_names = network.attention_stages(config)
+    state_names, attention_names = shown_stages(config)
     weighted = head == "classification" and config.use_weighted_layer_sum
     kept: dict[str, Array] = {}
     wanted = [*(state_names if output_hidden_states or weighted else []), *(attention_names if output_attentions else [])]

@@ -15,7 +15,7 @@ from sewnp.errors import InputError
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen
 from sewnp.networks import sew, sew_d
-from sewnp.networks.frontend import Moments, frames
+from sewnp.networks.frontend import Moments, frame_norm_eps, frames
 from sewnp.types import Array, Weights
 
 
@@ -42,8 +42,7 @@ class _TextbookWindows:
     masking: Masking
 
     def frames(self, waveform: Array, *, moments: Moments | None) -> Array:
-        eps = self.config.layer_norm_eps if isinstance(self.config, SEWConfig) else self.config.feature_layer_norm_eps
-        return frames(waveform, self.p, self.config, eps=eps, moments=moments, see=unseen)
+        return frames(waveform, self.p, self.config, eps=frame_norm_eps(self.config), moments=moments, see=unseen)
 
     def encode(self, frames: Array, *, before: int, after: int) -> Array:
         p, masking = self.p["encoder"], self.masking

@@ -9,9 +9,8 @@ from sewnp.ctc.loss import clean_labels, ctc_loss
 from sewnp.layers.linear import linear
 from sewnp.layers.masking import frame_mask
 from sewnp.layers.softmax import log_softmax, softmax
-from sewnp.networks import sew as sew_network
-from sewnp.networks import sew_d as sew_d_network
 from sewnp.networks.heads import cross_entropy
+from sewnp.networks.run import shown_stages
 from sewnp.numerics.causes import affine
 from sewnp.numerics.causes_attention import layer_input
 from sewnp.numerics.scene import Mistakes, Scene
@@ -20,8 +19,7 @@ from sewnp.types import Array
 
 def states(s: Scene) -> list[Array]:
     """The layers' input and every layer's output."""
-    network = sew_network if s.config.model_type == "sew" else sew_d_network
-    return [s.used[name] for name in network.hidden_state_stages(s.config)]
+    return [s.used[name] for name in shown_stages(s.config)[0]]
 
 
 def upsampled(s: Scene) -> Mistakes:

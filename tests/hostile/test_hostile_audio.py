@@ -8,17 +8,11 @@ import time
 
 import numpy as np
 import pytest
-import soundfile
 from hostile.limits import check_refused, tried
 
 from sewnp.errors import AudioError
 from sewnp.speech import read_audio
-
-
-def encoded(x, rate=16000, **kind):
-    file = io.BytesIO()
-    soundfile.write(file, x, rate, **kind)
-    return file.getvalue()
+from sounds import encoded
 
 
 def noise(*shape):

@@ -17,20 +17,11 @@ from scipy import signal
 
 from sewnp.errors import AudioError, InputError
 from sewnp.speech import as_waveform, mono, read_audio, resample
+from sounds import encoded, noise
 
 CLIPS = Path(__file__).parents[1] / "clips"
 SAMPLES = {"three_one_four.wav": 47600, "eight_six_seven.flac": 54801, "counting.ogg": 60800, "two_seven_one.mp3": 49200}
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=40)
-
-
-def noise(*shape, seed=0):
-    return (np.random.default_rng(seed).standard_normal(shape) * 0.1).clip(-1, 0.99).astype(np.float32)
-
-
-def encoded(x, rate=16000, **kind):
-    file = io.BytesIO()
-    soundfile.write(file, x, rate, **kind)
-    return file.getvalue()
 
 
 def pcm(x=None, rate=16000):

@@ -17,22 +17,13 @@ from scipy import signal
 
 from sewnp.errors import AudioError, InputError
 from sewnp.speech import as_waveform, mono, open_recording, read_audio, resample, resampled
+from sounds import encoded, noise
 
 CLIPS = Path(__file__).parents[1] / "clips"
 NAMES = ["three_one_four.wav", "eight_six_seven.flac", "counting.ogg", "two_seven_one.mp3"]
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=60)
 FORMATS = [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("WAV", "MS_ADPCM"), ("WAV", "IMA_ADPCM"), ("WAV", "GSM610"), ("FLAC", "PCM_24"), ("OGG", "VORBIS"),
            ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"), ("CAF", "ALAC_16"), ("AU", "G721_32"), ("VOC", "PCM_16")]  # fmt: skip
-
-
-def noise(*shape, seed=0):
-    return (np.random.default_rng(seed).standard_normal(shape) * 0.1).clip(-1, 0.99).astype(np.float32)
-
-
-def encoded(x, rate=16000, **kind):
-    file = io.BytesIO()
-    soundfile.write(file, x, rate, **kind)
-    return file.getvalue()
 
 
 # --- resampling -------------------------------------------------------------------------------------------------------------------
