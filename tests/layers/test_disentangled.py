@@ -290,12 +290,12 @@ def test_the_score_scale_equals_that_of_transformers(terms):
     def theirs(size):
         return torch.sqrt(torch.tensor(size, dtype=torch.float) * terms).to(torch.float64).item()
 
-    usual = [8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 128, 192, 256]
-    assert [score_scale(size, terms) for size in usual] == [theirs(size) for size in usual]
-    # torch's float32 root misses the last bit of about one number in 170 on some processors (sqrt(3 * 89) is one); ours is NumPy's, exact
+    # torch's float32 root misses the last bit of one number in 5 to 170, and of which ones depends on the processor: sqrt(3 * 56) on
+    # one, sqrt(3 * 89) on another.  Ours is the correctly rounded one everywhere; theirs is that or its neighbour
     for size in range(1, 400):
-        assert score_scale(size, terms) == float(np.float32(math.sqrt(size * terms)))
-        assert score_scale(size, terms) == pytest.approx(theirs(size), rel=EPS32)
+        ours = score_scale(size, terms)
+        assert ours == float(np.float32(math.sqrt(size * terms)))
+        assert abs(theirs(size) - ours) <= np.spacing(np.float32(ours))
 
 
 # ------------------------------------------------------------------------------------------------------------------------ buckets
@@ -363,17 +363,24 @@ def test_buckets_equal_those_of_transformers_for_hundreds_of_sizes():
         if max_distance > buckets // 2 + 1
     ]
     assert len(sizes) > 900
-    hanging = 0
+    hanging = torch_alone = 0
     for buckets, max_distance in sizes:
         theirs = make_log_bucket_position(torch.tensor(relative), buckets, max_distance).to(torch.long).numpy()
         ours = log_buckets(relative, buckets=buckets, max_distance=max_distance)
-        assert np.array_equal(ours, theirs), (buckets, max_distance)
         middle = buckets // 2
         far = np.maximum(np.abs(relative), middle) / middle
         exact = np.log(far) / math.log((max_distance - 1) / middle) * (middle - 1)
+        # torch's own logarithm is not correctly rounded, and differently so from processor to processor: where a ceiling hangs on its
+        # last bit, either neighbour is right.  Three roundings, of the logarithm, the quotient and the product, half a unit each
+        undecided = np.abs(exact - np.round(exact)) <= 2 * EPS32 * np.maximum(exact, 1)
+        differ = ours != theirs
+        assert not np.any(differ & ~undecided), (buckets, max_distance)
+        assert np.all(np.abs(ours - theirs) <= 1), (buckets, max_distance)
+        torch_alone += bool(differ.any())
         in_float64 = np.where(np.abs(relative) > middle, np.sign(relative) * (np.ceil(exact) + middle), relative)
-        hanging += not np.array_equal(in_float64, theirs)
+        hanging += not np.array_equal(in_float64, ours)
     assert hanging > 20
+    assert torch_alone < len(sizes) / 100
 
 
 @pytest.mark.parametrize("frames", [1, 2, 37, 300])
