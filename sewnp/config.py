@@ -93,12 +93,8 @@ class _Config:
         for name in ("layer_norm_eps", "initializer_range"):
             _expect(getattr(self, name) >= 0, name, "a number of 0 or more", getattr(self, name))
         _expect(self.feat_extract_norm in ("group", "layer"), "feat_extract_norm", "'group' or 'layer'", self.feat_extract_norm)
-        _expect(
-            self.ctc_loss_reduction in ("mean", "sum", "none"),
-            "ctc_loss_reduction",
-            "'mean', 'sum' or 'none'",
-            self.ctc_loss_reduction,
-        )
+        reduction = self.ctc_loss_reduction
+        _expect(reduction in ("mean", "sum", "none"), "ctc_loss_reduction", "'mean', 'sum' or 'none'", reduction)
         for name in ("hidden_act", "feat_extract_activation"):
             _check_activation(name, getattr(self, name))
         self._check_convolutions()
@@ -112,24 +108,18 @@ class _Config:
         _expect(len(self.conv_dim) <= _MOST_CONVOLUTIONS, names, f"at most {_MOST_CONVOLUTIONS} convolutions", len(self.conv_dim))
         for name in lengths:
             _expect(min(getattr(self, name)) >= 1, name, "numbers of 1 or more", getattr(self, name))
-        declared = self.extra.get("num_feat_extract_layers", len(self.conv_dim))
-        _expect(
-            declared == len(self.conv_dim), "num_feat_extract_layers", f"{len(self.conv_dim)}, the length of conv_dim", declared
-        )
+        count = len(self.conv_dim)
+        declared = self.extra.get("num_feat_extract_layers", count)
+        _expect(declared == count, "num_feat_extract_layers", f"{count}, the length of conv_dim", declared)
 
     def _check_division(self) -> None:
         for name in ("num_conv_pos_embedding_groups", *(["num_attention_heads"] if self.num_hidden_layers else [])):
-            _expect(
-                self.hidden_size % getattr(self, name) == 0,
-                name,
-                f"a divisor of hidden_size={self.hidden_size}",
-                getattr(self, name),
-            )
+            parts = getattr(self, name)
+            _expect(self.hidden_size % parts == 0, name, f"a divisor of hidden_size={self.hidden_size}", parts)
 
     def _check_unbuilt(self) -> None:
-        _expect(
-            not self.extra.get("add_adapter"), "add_adapter", "false: neither family has an adapter", self.extra.get("add_adapter")
-        )
+        adapter = self.extra.get("add_adapter")
+        _expect(not adapter, "add_adapter", "false: neither family has an adapter", adapter)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -207,6 +197,16 @@ class SEWConfig(_Config):
 
     layerdrop: float = 0.1
 
+    @property
+    def frames_eps(self) -> float:
+        """Epsilon of the norm behind the convolutions."""
+        return self.layer_norm_eps
+
+    @property
+    def position_terms(self) -> tuple[str, ...]:
+        """Terms of attention that tell positions: none."""
+        return ()
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _expect(0 <= self.layerdrop <= 1, "layerdrop", "a number from 0 to 1", self.layerdrop)
@@ -253,6 +253,21 @@ class SEWDConfig(_Config):
         if self.max_relative_positions < 1:  # transformers does not declare this one: written only where it says something
             del values["max_relative_positions"]
         return values
+
+    @property
+    def frames_eps(self) -> float:
+        """Epsilon of the norm behind the convolutions, which this family sets apart from its transformer's."""
+        return self.feature_layer_norm_eps
+
+    @property
+    def position_terms(self) -> tuple[str, ...]:
+        """Terms of attention that tell positions, of "c2p" and "p2c", in the order in which they are added."""
+        return tuple(term for term in ("c2p", "p2c") if term in self.pos_att_type) if self.relative_attention else ()
+
+    @property
+    def score_term_count(self) -> int:
+        """Terms that the scale of the scores counts: content, and each of "c2p" and "p2c", with or without relative attention."""
+        return 1 + len({"c2p", "p2c"} & set(self.pos_att_type))
 
     @property
     def max_distance(self) -> int:

@@ -35,7 +35,7 @@ def stages(config: Config, samples: int, head: Head | None = None) -> list[Stage
 def attention_bytes(config: Config, samples: int, *, batch: int = 1, itemsize: int = 4) -> int:
     """Memory that one layer's attention takes for a moment: several arrays of one number a head, query and key."""
     squeezed = config.frames(samples) // config.squeeze_factor
-    arrays = 6 if isinstance(config, SEWDConfig) else 4  # scores, their exponentials, probabilities; c2p and p2c terms
+    arrays = 4 + len(config.position_terms)  # scores, their exponentials, probabilities; c2p and p2c terms
     return arrays * batch * config.num_attention_heads * squeezed**2 * itemsize
 
 
@@ -74,11 +74,9 @@ def _layer(config: Config, frames: int) -> int:
     """Multiply-adds of one transformer layer: four projections, scores and context, feed-forward, and SEW-D's position terms."""
     hidden = config.hidden_size
     count = frames * 4 * hidden**2 + 2 * frames**2 * hidden + 2 * frames * hidden * config.intermediate_size
-    if isinstance(config, SEWDConfig) and config.relative_attention:
-        terms = len({"c2p", "p2c"} & set(config.pos_att_type))
-        count += (
-            terms * 2 * config.span * (hidden**2 + frames * hidden)
-        )  # the table projected, then every frame against every position
+    if isinstance(config, SEWDConfig):
+        # the table projected, then every frame against every position
+        count += len(config.position_terms) * 2 * config.span * (hidden**2 + frames * hidden)
     return count
 
 

@@ -42,8 +42,8 @@ def load(
 
     What exists as a folder is one: "a/b" is asked of the hub only where there is no folder a/b.  A folder wins over an embedded name when it
     is spelled with a separator or holds config.json.  revision: a branch, tag or commit of a hub model, also written "name/name@revision".
-    dtype: "float32" or "float64".  engine: "fast", the default in float32, or "textbook", the plain layers, the default in float64 and what
-    shows every stage.  threads: of the fast engine; by default SEWNP_THREADS, or one a processor up to four.  masking: the set of mask
+    dtype: "float32" or "float64".  engine: "fast", the default in float32, or "textbook", the plain layers, the default in float64, which run
+    wherever somebody looks.  threads: of the fast engine; by default SEWNP_THREADS, or one a processor up to four.  masking: the set of mask
     rules, "any" (transformers since 5.13) or "floor" (before).  head: "ctc", "classification", None for the base model; by default whatever
     the checkpoint holds.  fresh_head_seed: give the model a head, which ``head`` has to name, with fresh weights drawn from this seed.
 

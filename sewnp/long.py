@@ -14,10 +14,7 @@ import numpy as np
 
 from sewnp.config import Config
 from sewnp.errors import AudioError, InputError
-from sewnp.networks.frontend import Moments
-from sewnp.networks.heads import ctc_logits
-from sewnp.networks.moments import WindowMoments, convolution_moments
-from sewnp.networks.windows import WindowedTrunk, windowed_states
+from sewnp.networks import Moments, Parts, WindowMoments, convolution_moments, ctc_logits, windowed_states
 from sewnp.speech.features import VARIANCE_EPS
 from sewnp.speech.stream import Recording
 from sewnp.types import Array, Weights
@@ -106,7 +103,7 @@ def window_frames(config: Config, rate: int, window: float | None, overlap: floa
 def windowed_logits(
     recording: Recording,
     found: Survey,
-    trunk: WindowedTrunk,
+    model: Parts,
     head: Weights,
     config: Config,
     *,
@@ -115,7 +112,9 @@ def windowed_logits(
     overlap: int,
     progress: Progress = quietly,
 ) -> Array:
-    """The second pass.  -> (T, V), in the head's dtype.  head: the weights with ``lm_head``; window, overlap: in frames; rate: Hz
+    """The second pass.  -> (T, V), in the head's dtype.
+
+    model: one with the statistics of the first pass folded in.  head: the weights with ``lm_head``; window, overlap: in frames; rate: Hz.
 
     Raises AudioError for a recording that has become shorter since the first.
     """
@@ -123,9 +122,7 @@ def windowed_logits(
     total, duration = config.frames(found.samples), found.samples / rate
     logits, done = np.empty((total, config.vocab_size), dtype), 0
     waveform = _normalised(recording.blocks(), found, dtype)
-    for states in windowed_states(
-        trunk, config, waveform, samples=found.samples, moments=found.moments, window=window, overlap=overlap
-    ):
+    for states in windowed_states(model, config, waveform, samples=found.samples, window=window, overlap=overlap):
         part = ctc_logits(states, head)[0]
         logits[done : done + len(part)] = part
         done += len(part)

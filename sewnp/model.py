@@ -21,8 +21,7 @@ from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen
 from sewnp.layers.softmax import softmax
 from sewnp.long import Progress, pipeline_logits, quietly, survey, window_frames, windowed_logits
-from sewnp.networks import Output, Trunk, run, textbook_trunk
-from sewnp.networks.windows import WindowedTrunk, textbook_windows
+from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
 from sewnp.parameters import Head
 from sewnp.speech.alignment import Alignment, align_logits
 from sewnp.speech.audio import Source, source_name
@@ -52,8 +51,8 @@ class Model:
     name: str = "model"
     """What the model was loaded as."""
     engine: Engine = "textbook"
-    """"textbook": the plain layers, in float32 or float64.  "fast": their twin, in float32; it shows ``see`` hidden states, attentions and what
-    comes behind them, not the stages between, and makes its own copies of some weights at the first call."""
+    """"textbook": the plain layers, in float32 or float64.  "fast": their twin, in float32, where nobody looks; it makes its own copies of some
+    weights at the first call."""
     threads: int | None = None
     """How many the fast engine computes with; by default SEWNP_THREADS, or one a processor up to four."""
 
@@ -80,12 +79,15 @@ class Model:
         """Run the network.  input_values: (B, n) floats, normalised as ``features`` does it, computed in the model's dtype.
 
         attention_mask: (B, n) of 1 for samples and 0 for padding.  labels: (B, S) token ids for CTC, -100 for padding; (B,) classes for
-        classification.  mask_time_indices: (B, T) bool, frames to hide behind ``masked_spec_embed``.  see: shown every stage by name.
+        classification.  mask_time_indices: (B, T) bool, frames to hide behind ``masked_spec_embed``.  see: shown every stage by name; what it
+        returns is what the network goes on with.  Whoever looks gets the textbook: with ``see`` or ``output_attentions`` the plain layers run,
+        whatever the engine.
 
         Raises InputError for arrays of the wrong shape or dtype, NaN and infinities, clips shorter than ``config.minimum_samples``,
         and clips so long that attention would not fit into this machine's memory.
         """
-        x = self._checked_input(_array("input_values", input_values))
+        looked_at = see is not unseen or output_attentions
+        x = self._checked_input(_array("input_values", input_values), looked_at=looked_at)
         batch, samples = x.shape
         mask = None if attention_mask is None else _array("attention_mask", attention_mask)
         if mask is not None and mask.shape != x.shape:
@@ -96,11 +98,11 @@ class Model:
         if hidden is not None and self.config.apply_spec_augment and "masked_spec_embed" not in self.weights[self.config.prefix]:
             raise InputError("mask_time_indices: this model has no masked_spec_embed (mask_time_prob and mask_feature_prob are 0)")
         return run(
-            self._trunk(),
             self.weights,
             self.config,
             x,
             head=self.head,
+            fast=None if self.engine == "textbook" or looked_at else self._fast,
             masking=self.masking,
             attention_mask=mask,
             labels=None if labels is None else _array("labels", labels),
@@ -235,7 +237,7 @@ class Model:
 
     def _long_logits(self, recording: Recording, window: int, overlap: int, progress: Progress) -> tuple[Array, int]:
         """Logits (T, V) of a recording of any length, and its samples.  window, overlap: in frames"""
-        config, rate, trunk = self.config, self.feature_extractor.sampling_rate, self._windows()
+        config, rate = self.config, self.feature_extractor.sampling_rate
         first = self.weights[config.prefix]["feature_extractor"]["conv_layers"][0]["conv"]
         normalise = self.feature_extractor.do_normalize
         found = survey(recording, config, first, longest=window * config.hop, normalise=normalise)
@@ -243,30 +245,24 @@ class Model:
             return np.zeros((0, config.vocab_size), self.dtype), found.samples
         if found.waveform is not None:
             return self._clip_logits(recording.name, found.waveform), found.samples
-        self._check_attention("window", config.samples_for(window))
+        if self.engine == "textbook":
+            self._check_attention("window", config.samples_for(window))
         widths = {"rate": rate, "window": window, "overlap": overlap}
-        return windowed_logits(recording, found, trunk, self.weights, config, **widths, progress=progress), found.samples
+        parts = self._parts(found.moments)
+        return windowed_logits(recording, found, parts, self.weights, config, **widths, progress=progress), found.samples
 
     @cached_property
     def _fast(self) -> FastTrunk:
-        p, threads = self.weights[self.config.prefix], default_threads() if self.threads is None else self.threads
-        return FastTrunk(self.config, p, masking=self.masking, threads=threads)
+        threads = default_threads() if self.threads is None else self.threads
+        return FastTrunk(self.config, self.weights[self.config.prefix], threads=threads)
 
-    def _trunk(self) -> Trunk:
-        """What runs clips whole."""
+    def _parts(self, moments: Moments | None) -> Parts:
+        """What runs a long clip in parts.  moments: of its first convolution, where that is normalised over time"""
         if self.engine == "fast":
-            return self._fast
-        return textbook_trunk(self.config, self.weights[self.config.prefix], masking=self.masking)
-
-    def _windows(self) -> WindowedTrunk:
-        """What runs a clip in parts."""
-        if self.engine == "fast":
-            return self._fast
-        return textbook_windows(self.config, self.weights[self.config.prefix], masking=self.masking)
+            return self._fast.with_statistics(moments)
+        return TextbookParts(self.config, fold_statistics(self.weights[self.config.prefix], moments))
 
     def _check_attention(self, name: str, samples: int, *, batch: int = 1) -> None:
-        if self.engine == "fast":
-            return  # which never holds all scores at once
         needed = attention_bytes(self.config, samples, batch=batch, itemsize=self.dtype.itemsize)
         if needed > memory():
             raise InputError(
@@ -274,7 +270,7 @@ class Model:
                 f" {memory() / 2**30:.0f} GiB of this machine; split the clip"
             )
 
-    def _checked_input(self, x: Array) -> Array:
+    def _checked_input(self, x: Array, *, looked_at: bool) -> Array:
         if x.ndim != 2 or x.dtype.kind != "f":
             raise InputError(f"input_values: expected floats of shape (batch, samples), found {x.dtype} of shape {x.shape}")
         batch, samples = x.shape
@@ -282,7 +278,8 @@ class Model:
             raise InputError(
                 f"input_values: expected at least 1 clip and {self.config.minimum_samples} samples, found shape {x.shape}"
             )
-        self._check_attention("input_values", samples, batch=batch)
+        if self.engine == "textbook" or looked_at:  # the fast engine never holds all scores at once
+            self._check_attention("input_values", samples, batch=batch)
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is said below
             x = x.astype(self.dtype, copy=False)
         bad = np.count_nonzero(~np.isfinite(x))

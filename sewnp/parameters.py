@@ -5,8 +5,9 @@ and ``original1`` for the position convolution's weight norm pair.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sewnp.config import Config, SEWConfig, SEWDConfig
 
@@ -20,9 +21,7 @@ Shapes: TypeAlias = dict[str, tuple[int, ...]]
 
 def parameter_shapes(config: Config, head: Head | None = None) -> Shapes:
     """Key and shape of every tensor of the model, in the order of computation."""
-    base = (
-        _frontend(config) | (_sew_encoder(config) if isinstance(config, SEWConfig) else _sew_d_encoder(config)) | _upsample(config)
-    )
+    base = _frontend(config) | _ENCODERS[config.model_type](config) | _upsample(config)
     return {f"{config.prefix}.{key}": shape for key, shape in base.items()} | head_shapes(config, head)
 
 
@@ -93,8 +92,8 @@ def _sew_d_encoder(config: SEWDConfig) -> Shapes:
     if config.normalizes_positions:
         shapes |= _norm("encoder.encoder.LayerNorm", hidden)
     projections = ["query_proj", "key_proj", "value_proj"]
-    if config.relative_attention and not config.share_att_key:
-        projections += ["pos_key_proj"] * ("c2p" in config.pos_att_type) + ["pos_query_proj"] * ("p2c" in config.pos_att_type)
+    if not config.share_att_key:
+        projections += [{"c2p": "pos_key_proj", "p2c": "pos_query_proj"}[term] for term in config.position_terms]
     for i in range(config.num_hidden_layers):
         scope = f"encoder.encoder.layer.{i}"
         for name in projections:
@@ -103,6 +102,9 @@ def _sew_d_encoder(config: SEWDConfig) -> Shapes:
         shapes |= _linear(f"{scope}.intermediate.dense", hidden, wide)
         shapes |= _linear(f"{scope}.output.dense", wide, hidden) | _norm(f"{scope}.output.LayerNorm", hidden)
     return shapes
+
+
+_ENCODERS: dict[str, Callable[[Any], Shapes]] = {"sew": _sew_encoder, "sew-d": _sew_d_encoder}
 
 
 def _upsample(config: Config) -> Shapes:

@@ -364,7 +364,7 @@ MUTANTS = [
     Mutant(
         "padded frames enter the squeeze",
         "networks/frontend.py",
-        "np.where(frame_mask[:, :, None], x, x.dtype.type(0))",
+        "np.where(mask[:, :, None], x, x.dtype.type(0))",
         "x",
         "networks/test_goldens.py::test_both_rule_sets_equal_their_goldens[any-sew]",
     ),
@@ -384,9 +384,9 @@ MUTANTS = [
     ),
     Mutant(
         "the folded group norm keeps the mean",
-        "fast/convolutions.py",
-        "(first.norm[1] - offset * scale)",
-        "(first.norm[1] - 0 * offset * scale)",
+        "networks/moments.py",
+        '(mean - conv.get("bias", 0.0)) * scale',
+        '0 * (mean - conv.get("bias", 0.0)) * scale',
         "fast/test_engine.py::test_a_loud_clip_with_an_offset",
     ),
     Mutant(

@@ -13,7 +13,7 @@ from sewnp.errors import AudioError, InputError
 from sewnp.layers.softmax import softmax
 from sewnp.loading import load
 from sewnp.model import Model
-from sewnp.networks.run import shown_stages
+from sewnp.networks import FAMILIES
 from sewnp.plots.transcript import plot_transcript
 from sewnp.speech import read_audio, transcript_from_logits
 from sewnp.speech.audio import source_name
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _heard(model: Model, samples: Array, layers: list[int], heads: list[int]) -> tuple[Array, dict[str, Array]]:
     """The logits (T, V), and the attention (N, N) of the chosen layers and heads; of the others nothing is kept."""
-    stages = shown_stages(model.config)[1]
+    stages = FAMILIES[model.config.model_type].attentions(model.config)
     wanted = {stages[layer]: layer for layer in layers}
     found: dict[tuple[int, int], Array] = {}
 

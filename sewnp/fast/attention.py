@@ -28,12 +28,11 @@ class Positions:
 
 
 def attend(
-    qkv: Array, context: Array, *, size: int, allowed: Array | None, positions: Positions | None, shown: Array | None,
-    scratch: Workspace, rank: int,
-) -> None:  # fmt: skip
+    qkv: Array, context: Array, *, size: int, attended: Array | None, positions: Positions | None, scratch: Workspace, rank: int
+) -> None:
     """Attention of heads of ``size`` d.  qkv: (N, heads 3 d), queries scaled, each head's q, k and v side by side.  Into context (N, heads d).
 
-    allowed: (1, N) or (N, N) bool.  shown: (heads, N, N), where the probabilities are wanted.
+    attended: (1, N) or (N, N) bool.
     """
     frames, heads = len(qkv), qkv.shape[1] // (3 * size)
     q, k, v = np.moveaxis(qkv.reshape(frames, heads, 3, size), (2, 1), (0, 1))  # (heads, N, d) each, views
@@ -49,11 +48,9 @@ def attend(
             if positions is not None:
                 columns = slice(first * size, (first + 1) * size)
                 _add_positions(scores[0], q[first], k[first], positions, columns, part, scratch, rank)
-            total = exponentials(scores, None if allowed is None else allowed[part] if len(allowed) > 1 else allowed)
+            total = exponentials(scores, attended if attended is None or len(attended) == 1 else attended[part])
             np.matmul(scores, v[some], out=out[some, part])
             out[some, part] /= total
-            if shown is not None:
-                shown[some, part] = scores / total
 
 
 def _add_positions(

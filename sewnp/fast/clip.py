@@ -1,22 +1,19 @@
 """One clip through the packed model: the program that every thread of a crew runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sewnp.config import Config, SEWConfig
+from sewnp.config import Config
 from sewnp.errors import InputError
-from sewnp.fast.convolutions import ConvLayer, folded, pack_convolutions, run_tiles, tiles
+from sewnp.fast.convolutions import ConvLayer, pack_convolution, run_tiles, tiles
 from sewnp.fast.crew import Crew
 from sewnp.fast.elementwise import activate, layer_norm
 from sewnp.fast.positions import PositionConvolution, pack_positions, squeeze_with_positions
-from sewnp.fast.transformer import Layer, Shared, pack_layers, run_layers
+from sewnp.fast.transformer import Layer, pack_layers, run_layers
 from sewnp.fast.workspace import Workspace
-from sewnp.layers.masking import Masking, squeeze_mask
-from sewnp.networks.frontend import Moments, frame_norm_eps
-from sewnp.networks.moments import WindowMoments, convolution_moments
-from sewnp.networks.run import shown_stages
+from sewnp.networks.moments import WindowMoments, convolution_moments, fold_norm
 from sewnp.types import Array, Weights
 
 
@@ -26,21 +23,25 @@ class Packed:
 
     config: Config
     p: Weights
-    masking: Masking
+    """As they were given, without the family's prefix."""
     convolutions: list[ConvLayer]
     positions: PositionConvolution
     layers: list[Layer]
 
     @classmethod
-    def from_weights(cls, config: Config, p: Weights, *, masking: Masking) -> "Packed":
+    def from_weights(cls, config: Config, p: Weights) -> "Packed":
         """p: the base model's weights, without the family's prefix."""
-        convolutions = pack_convolutions(p["feature_extractor"], config)
+        convolutions = list(map(pack_convolution, p["feature_extractor"]["conv_layers"], config.conv_stride))
         positions = pack_positions(p["encoder"]["pos_conv_embed"], config)
-        return cls(config, p, masking, convolutions, positions, pack_layers(p["encoder"], config))
+        return cls(config, p, convolutions, positions, pack_layers(p["encoder"], config))
+
+    def with_first(self, layer: Weights) -> "Packed":
+        """The same model with another first convolution."""
+        return replace(self, convolutions=[pack_convolution(layer, self.config.conv_stride[0]), *self.convolutions[1:]])
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipRun:
     """What one call works with."""
 
     model: Packed
@@ -48,56 +49,67 @@ class Clip:
     scratch: Workspace
     real: Array | None = None
     """(T,) bool: frames that are no padding."""
+    attended: Array | None = None
+    """(1, N) or (N, N) bool: squeezed frames that may be attended to."""
     hidden: Array | None = None
     """(T,) bool: frames to hide."""
-    shown: dict[str, Array] | None = None
-    """Where hidden states and attentions are put, if they are wanted."""
+    states: list[Array] | None = None
+    """Where hidden states are put, (N, H) each, if they are wanted."""
 
-    def run(self, samples: Array, out: Array) -> None:
+    def run(self, waveform: Array, out: Array) -> None:
         """The whole model.  (n,) -> out (T, H), which holds zeros."""
-        padded, middle = self._padded(len(out))
-        convolve = self._convolving(samples, middle, None)
-        encode = self._encoding(padded, out, before=0)
+        padded, frames = self._padded(len(out))
+        hidden = self.scratch.take("hidden", (len(out) // self.model.config.squeeze_factor, out.shape[1]))
+        convolve = self._convolving(waveform, frames)
+        squeeze = self._squeezing(padded, hidden)
+        restore = self._restoring(hidden, out)
 
         def program(rank: int) -> None:
             convolve(rank)
             self.crew.wait(rank)
-            encode(rank)
+            squeeze(rank)
+            restore(rank)
 
         self.crew.run(program)
 
-    def convolve(self, samples: Array, out: Array, moments: Moments | None) -> None:
+    def convolve(self, waveform: Array, out: Array) -> None:
         """What the encoder is given.  (n,) -> out (T, H)"""
-        self.crew.run(self._convolving(samples, out, moments))
+        self.crew.run(self._convolving(waveform, out))
 
-    def encode(self, frames: Array, out: Array, *, before: int) -> None:
-        """The encoder over the frames from ``before`` on.  (before + T + after, H) -> out (T, H), which holds zeros."""
+    def squeeze(self, frames: Array, out: Array) -> None:
+        """What the transformer is given.  (T, H) -> out (N, H)"""
         padded, middle = self._padded(len(frames))
         middle[:] = frames
-        self.crew.run(self._encoding(padded, out, before=before))
+        self.crew.run(self._squeezing(padded, out))
 
-    def _padded(self, frames: int) -> tuple[Array, Array]:
+    def restore(self, hidden: Array, out: Array) -> None:
+        """The transformer, and the full rate again.  (N, H) -> out (T, H), which holds zeros."""
+        work = self.scratch.take("hidden", hidden.shape)
+        work[:] = hidden
+        self.crew.run(self._restoring(work, out))
+
+    def _padded(self, frame_count: int) -> tuple[Array, Array]:
         """Frames between the zeros that the position convolution wants, and the frames alone."""
         margin = self.model.positions.margin
-        padded = self.scratch.take("frames", (margin + frames + margin, self.model.config.hidden_size))
+        padded = self.scratch.take("frames", (margin + frame_count + margin, self.model.config.hidden_size))
         padded[:margin] = 0
-        padded[margin + frames :] = 0
-        return padded, padded[margin : margin + frames]
+        padded[margin + frame_count :] = 0
+        return padded, padded[margin : margin + frame_count]
 
-    def _convolving(self, samples: Array, out: Array, moments: Moments | None) -> Callable[[int], None]:
-        config, p, layers = self.model.config, self.model.p, list(self.model.convolutions)
-        if config.feat_extract_norm == "group":
-            if moments is None:
-                windows = WindowMoments(layers[0].size, layers[0].stride)
-                windows.add(samples)
-                moments = convolution_moments(windows.mean, windows.covariance, **p["feature_extractor"]["conv_layers"][0]["conv"])
-            layers[0] = folded(layers[0], moments)
-        eps = frame_norm_eps(config)
-        todo = iter(tiles(len(out), layers, self.crew.size))  # the threads take turns
+    def _convolving(self, waveform: Array, out: Array) -> Callable[[int], None]:
+        model = self.model
+        config, p = model.config, model.p
+        if config.feat_extract_norm == "group" and model.convolutions[0].norm is not None:  # not folded yet
+            windows = WindowMoments(config.conv_kernel[0], config.conv_stride[0])
+            windows.add(waveform)
+            first = p["feature_extractor"]["conv_layers"][0]
+            moments = convolution_moments(windows.mean, windows.covariance, **first["conv"])
+            model = model.with_first(fold_norm(first, moments))
+        todo = iter(tiles(len(out), model.convolutions, self.crew.size))  # the threads take turns
 
         def done(x: Array, first: int, last: int) -> None:
             part = out[first:last]
-            layer_norm(x, **p["layer_norm"], eps=eps)
+            layer_norm(x, **p["layer_norm"], eps=config.frames_eps)
             if "feature_projection" in p:
                 np.matmul(x, p["feature_projection"]["weight"].T, out=part)
                 part += p["feature_projection"]["bias"]
@@ -109,55 +121,44 @@ class Clip:
                 part[~self.real[first:last]] = 0
 
         def program(rank: int) -> None:
-            run_tiles(samples, layers, config.feat_extract_activation, todo, done, self.scratch, rank)
+            run_tiles(waveform, model.convolutions, config.feat_extract_activation, todo, done, self.scratch, rank)
 
         return program
 
-    def _encoding(self, padded: Array, out: Array, *, before: int) -> Callable[[int], None]:
-        config, p, crew, scratch = self.model.config, self.model.p["encoder"], self.crew, self.scratch
-        factor, width = config.squeeze_factor, config.hidden_size
-        frames = len(out) // factor
-        if frames < 1:
-            raise InputError(f"squeeze: expected at least {factor} frames, found {len(out)}")
-        states, attentions = shown_stages(config)
-        heads, looking = config.num_attention_heads, self.shown is not None
-        shared = Shared(
-            hidden=scratch.take("hidden", (frames, width)),
-            parts=[scratch.take("part", (frames, width), rank) for rank in range(crew.size)],
-            allowed=self._allowed(),
-            probabilities=np.empty((heads, frames, frames), np.float32) if looking else None,
-        )
+    def _squeezing(self, padded: Array, hidden: Array) -> Callable[[int], None]:
+        if not len(hidden):
+            frames = len(padded) - 2 * self.model.positions.margin
+            raise InputError(f"squeeze: expected at least {self.model.config.squeeze_factor} frames, found {frames}")
 
-        def show(layer: int) -> None:
-            assert self.shown is not None
-            assert shared.probabilities is not None
-            self.shown[attentions[layer]] = shared.probabilities.copy()
-            self.shown[states[layer + 1]] = shared.hidden.copy()
+        def program(rank: int) -> None:
+            rows = self.crew.share(len(hidden), rank)
+            squeeze_with_positions(padded, hidden, self.model.positions, rows=rows, scratch=self.scratch, rank=rank)
+
+        return program
+
+    def _restoring(self, hidden: Array, out: Array) -> Callable[[int], None]:
+        config, p, crew, scratch = self.model.config, self.model.p["encoder"], self.crew, self.scratch
+        frames, width = hidden.shape
+        parts = [scratch.take("part", hidden.shape, rank) for rank in range(crew.size)]
+        attended = None if self.attended is None or self.attended.all() else self.attended
+
+        def keep() -> None:
+            if self.states is not None:
+                self.states.append(hidden.copy())
 
         def program(rank: int) -> None:
             rows = crew.share(frames, rank)
-            squeeze_with_positions(
-                padded, shared.hidden, self.model.positions, rows=rows, before=before, scratch=scratch, rank=rank
-            )
-            if isinstance(config, SEWConfig):
-                layer_norm(shared.hidden[rows], **p["layer_norm"], eps=config.layer_norm_eps)
+            if "layer_norm" in p:  # SEW's; nothing normalises what SEW-D starts from
+                layer_norm(hidden[rows], **p["layer_norm"], eps=config.layer_norm_eps)
             crew.wait(rank)
-            if rank == 0 and self.shown is not None:
-                self.shown[states[0]] = shared.hidden.copy()
-            run_layers(shared, self.model.layers, config, crew=crew, scratch=scratch, rank=rank, show=show)
-            projection, y = p["upsample"]["projection"], out[: frames * factor].reshape(frames, factor * width)[rows]
-            np.matmul(shared.hidden[rows], projection["weight"].T, out=y)
+            run_layers(
+                hidden, parts, self.model.layers, config, attended=attended, crew=crew, scratch=scratch, rank=rank,
+                keep=None if self.states is None else keep,
+            )  # fmt: skip
+            projection, factor = p["upsample"]["projection"], config.squeeze_factor
+            y = out[: frames * factor].reshape(frames, factor * width)[rows]
+            np.matmul(hidden[rows], projection["weight"].T, out=y)
             y += projection["bias"]
             activate(y, config.feat_extract_activation, scratch, rank)
 
         return program
-
-    def _allowed(self) -> Array | None:
-        """Which squeezed frames may be attended to: (1, N), or (N, N) under SEW-D's "floor" rules, or None where all may."""
-        if self.real is None:
-            return None
-        config, masking = self.model.config, self.model.masking
-        mask = squeeze_mask(self.real[None], config.squeeze_factor, masking=masking)
-        if mask.all():
-            return None
-        return mask if isinstance(config, SEWConfig) or masking == "any" else mask & mask.T

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sewnp.config import Config
 from sewnp.fast.elementwise import activate, layer_norm
 from sewnp.fast.workspace import Workspace
-from sewnp.networks.frontend import CONV_NORM_EPS, Moments
+from sewnp.networks.frontend import CONV_NORM_EPS
 from sewnp.types import Array, Weights
 
 _TILE = 524288
@@ -33,26 +32,12 @@ class ConvLayer:
     stride: int
 
 
-def pack_convolutions(p: Weights, config: Config) -> list[ConvLayer]:
-    """The layers of ``feature_extractor``, their kernels transposed."""
-    layers = []
-    for layer, stride in zip(p["conv_layers"], config.conv_stride, strict=True):
-        weight: Array = layer["conv"]["weight"]  # (C_out, C_in, K)
-        norm = (layer["layer_norm"]["weight"], layer["layer_norm"]["bias"]) if "layer_norm" in layer else None
-        kernel = np.ascontiguousarray(weight.transpose(2, 1, 0).reshape(-1, weight.shape[0]))
-        layers.append(ConvLayer(kernel, layer["conv"].get("bias"), norm, weight.shape[2], stride))
-    return layers
-
-
-def folded(first: ConvLayer, moments: Moments) -> ConvLayer:
-    """The first layer with its GroupNorm inside.  moments: mean and variance of each channel of its output, bias included."""
-    mean, variance = moments
-    assert first.norm is not None
-    scale = first.norm[0].astype(np.float64) / np.sqrt(variance + CONV_NORM_EPS)
-    offset = mean if first.bias is None else mean - first.bias
-    bias = (first.norm[1] - offset * scale).astype(np.float32)
-    kernel = (first.kernel.astype(np.float64) * scale).astype(np.float32)
-    return ConvLayer(kernel, bias, None, first.size, first.stride)
+def pack_convolution(p: Weights, stride: int) -> ConvLayer:
+    """A layer of ``feature_extractor.conv_layers``, its kernel transposed."""
+    weight: Array = p["conv"]["weight"]  # (C_out, C_in, K)
+    norm = (p["layer_norm"]["weight"], p["layer_norm"]["bias"]) if "layer_norm" in p else None
+    kernel = np.ascontiguousarray(weight.transpose(2, 1, 0).reshape(-1, weight.shape[0]))
+    return ConvLayer(kernel, p["conv"].get("bias"), norm, weight.shape[2], stride)
 
 
 def tiles(frames: int, layers: list[ConvLayer], crew: int) -> list[tuple[int, int]]:

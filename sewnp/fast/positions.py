@@ -39,17 +39,17 @@ def pack_positions(p: Weights, config: Config) -> PositionConvolution:
 
 
 def squeeze_with_positions(
-    padded: Array, out: Array, conv: PositionConvolution, *, rows: slice, before: int, scratch: Workspace, rank: int
+    padded: Array, out: Array, conv: PositionConvolution, *, rows: slice, scratch: Workspace, rank: int
 ) -> None:
     """Mean of every ``factor`` frames plus their position, into ``out[rows]``.
 
-    padded: (margin + frames + margin, H), the first ``before`` frames only there to be seen.  out: (N, H).
+    padded: (margin + frames + margin, H).  out: (N, H).
     """
     count, factor, size = rows.stop - rows.start, conv.factor, conv.size
     if count == 0:
         return
     groups, channels = len(conv.kernels), padded.shape[1] // len(conv.kernels)
-    first = before + rows.start * factor  # of the frames, as of the padded ones that its kernel begins with
+    first = rows.start * factor  # of the frames, as of the padded ones that its kernel begins with
     y = scratch.take("positions", (count, padded.shape[1]), rank)
     span = (count - 1) * factor + size
     group = scratch.take("positions group", (span, channels), rank)

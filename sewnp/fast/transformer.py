@@ -1,11 +1,12 @@
 """The transformer of both families: each thread computes some heads and some columns of the feed-forward, and the parts are summed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sewnp.config import Config, SEWConfig
+from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.fast.attention import Positions, attend
 from sewnp.fast.crew import Crew
 from sewnp.fast.elementwise import BLOCK, activate, layer_norm
@@ -35,65 +36,63 @@ class Layer:
 
 def pack_layers(p: Weights, config: Config) -> list[Layer]:
     """The layers of an encoder, p being its weights."""
-    if isinstance(config, SEWConfig):
-        size = config.hidden_size // config.num_attention_heads
-        return [
-            Layer(
-                qkv=_fused([layer["attention"][f"{n}_proj"] for n in "qkv"], config.num_attention_heads, scale=size**0.5),
-                output=_pair(layer["attention"]["out_proj"]),
-                norm=_pair(layer["layer_norm"]),
-                up=_pair(layer["feed_forward"]["intermediate_dense"]),
-                down=_pair(layer["feed_forward"]["output_dense"]),
-                final_norm=_pair(layer["final_layer_norm"]),
-            )
-            for layer in p.get("layers", [])
-        ]
-    transformer = p.get("encoder", {})
-    table = position_table(transformer, config)
-    size = config.hidden_size // config.num_attention_heads
-    terms = [term for term in ("c2p", "p2c") if term in config.pos_att_type]
-    scale = score_scale(size, 1 + len(terms))
-    packed = []
-    for layer in transformer.get("layer", []):
-        weights, keys, queries = layer["attention"]["self"], None, None
-        if table is not None and "c2p" in terms:
-            keys = linear(table, **weights["key_proj" if config.share_att_key else "pos_key_proj"])
-        if table is not None and "p2c" in terms:
-            queries = linear(table, **weights["query_proj" if config.share_att_key else "pos_query_proj"]) / np.float32(scale)
-        packed.append(
-            Layer(
-                qkv=_fused([weights[f"{n}_proj"] for n in ("query", "key", "value")], config.num_attention_heads, scale=scale),
-                output=_pair(layer["attention"]["output"]["dense"]),
-                norm=_pair(layer["attention"]["output"]["LayerNorm"]),
-                up=_pair(layer["intermediate"]["dense"]),
-                down=_pair(layer["output"]["dense"]),
-                final_norm=_pair(layer["output"]["LayerNorm"]),
-                position_keys=keys,
-                position_queries=queries,
-            )
+    return [*_PACKED[config.model_type](p, config)]
+
+
+def _sew(p: Weights, config: SEWConfig) -> Iterator[Layer]:
+    heads = config.num_attention_heads
+    for layer in p.get("layers", []):
+        attention, feed_forward = layer["attention"], layer["feed_forward"]
+        yield Layer(
+            qkv=_fused([attention[f"{n}_proj"] for n in "qkv"], heads, scale=(config.hidden_size // heads) ** 0.5),
+            output=_pair(attention["out_proj"]),
+            norm=_pair(layer["layer_norm"]),
+            up=_pair(feed_forward["intermediate_dense"]),
+            down=_pair(feed_forward["output_dense"]),
+            final_norm=_pair(layer["final_layer_norm"]),
         )
-    return packed
 
 
-@dataclass(frozen=True)
-class Shared:
-    """What the threads of a crew share while they run the layers."""
+def _sew_d(p: Weights, config: SEWDConfig) -> Iterator[Layer]:
+    p, heads, terms = p.get("encoder", {}), config.num_attention_heads, config.position_terms
+    table = position_table(p, config)
+    scale = score_scale(config.hidden_size // heads, config.score_term_count)
+    for layer in p.get("layer", []):
+        own, keys, queries = layer["attention"]["self"], None, None
+        if table is not None and "c2p" in terms:
+            keys = linear(table, **own["key_proj" if config.share_att_key else "pos_key_proj"])
+        if table is not None and "p2c" in terms:
+            queries = linear(table, **own["query_proj" if config.share_att_key else "pos_query_proj"]) / np.float32(scale)
+        yield Layer(
+            qkv=_fused([own[f"{n}_proj"] for n in ("query", "key", "value")], heads, scale=scale),
+            output=_pair(layer["attention"]["output"]["dense"]),
+            norm=_pair(layer["attention"]["output"]["LayerNorm"]),
+            up=_pair(layer["intermediate"]["dense"]),
+            down=_pair(layer["output"]["dense"]),
+            final_norm=_pair(layer["output"]["LayerNorm"]),
+            position_keys=keys,
+            position_queries=queries,
+        )
 
-    hidden: Array
-    """(N, H), worked on in place."""
-    parts: list[Array]
-    """(N, H) for each thread: its part of a product."""
-    allowed: Array | None
-    """(1, N) or (N, N) bool."""
-    probabilities: Array | None
-    """(h, N, N), where they are wanted."""
+
+_PACKED: dict[str, Callable[[Weights, Any], Iterator[Layer]]] = {"sew": _sew, "sew-d": _sew_d}
 
 
 def run_layers(
-    shared: Shared, layers: list[Layer], config: Config, *, crew: Crew, scratch: Workspace, rank: int, show: Callable[[int], None]
-) -> None:
-    """All layers.  ``show(number)`` is called by rank 0 when layer ``number`` is done: hidden and probabilities are its own until it returns."""
-    hidden, parts = shared.hidden, shared.parts
+    hidden: Array, parts: list[Array], layers: list[Layer], config: Config, *, attended: Array | None, crew: Crew, scratch: Workspace,
+    rank: int, keep: Callable[[], None] | None,
+) -> None:  # fmt: skip
+    """All layers, in place.  hidden (N, H), and the same for each thread's part of a product; attended (1, N) or (N, N) bool.
+
+    keep: called by rank 0 before the first layer and after each, while ``hidden`` stands still.
+    """
+
+    def kept() -> None:
+        if keep is not None:  # the others wait before they write the next layer's
+            if rank == 0:
+                keep()
+            crew.wait(rank)
+
     frames, width = hidden.shape
     size = width // config.num_attention_heads
     heads = crew.share(config.num_attention_heads, rank)
@@ -104,13 +103,13 @@ def run_layers(
     qkv = scratch.take("qkv", (frames, fused.stop - fused.start), rank)
     context = scratch.take("context", (frames, channels.stop - channels.start), rank)
     inner = scratch.take("inner", (frames, columns.stop - columns.start), rank)
-    shown = None if shared.probabilities is None else shared.probabilities[heads]
-    for number, layer in enumerate(layers):
+    kept()
+    for layer in layers:
         np.matmul(hidden, layer.qkv[0][fused].T, out=qkv)
         qkv += layer.qkv[1][fused]
         positions = _lined_up(layer, distances, channels, scratch, rank)
         if heads.stop > heads.start:
-            attend(qkv, context, size=size, allowed=shared.allowed, positions=positions, shown=shown, scratch=scratch, rank=rank)
+            attend(qkv, context, size=size, attended=attended, positions=positions, scratch=scratch, rank=rank)
         np.matmul(context, layer.output[0][:, channels].T, out=parts[rank])
         crew.wait(rank)
         _sum_and_norm(hidden[rows], [part[rows] for part in parts], layer.output[1], layer.norm, config.layer_norm_eps)
@@ -122,10 +121,7 @@ def run_layers(
         crew.wait(rank)
         _sum_and_norm(hidden[rows], [part[rows] for part in parts], layer.down[1], layer.final_norm, config.layer_norm_eps)
         crew.wait(rank)
-        if shown is not None:  # the others wait before they write the next layer's
-            if rank == 0:
-                show(number)
-            crew.wait(rank)
+        kept()
 
 
 def _sum_and_norm(hidden: Array, parts: list[Array], bias: Array, norm: tuple[Array, Array], eps: float) -> None:
@@ -140,7 +136,7 @@ def _sum_and_norm(hidden: Array, parts: list[Array], bias: Array, norm: tuple[Ar
 
 def _distances(frames: int, config: Config) -> tuple[Array, Array] | None:
     """For distances N - 1 down to 1 - N the row of the position table: as c2p counts them, and as p2c does in the opposite order."""
-    if isinstance(config, SEWConfig) or not config.relative_attention:
+    if not isinstance(config, SEWDConfig) or not config.position_terms:
         return None
     distance = np.arange(frames - 1, -frames, -1)
     ordered = distance
@@ -153,7 +149,7 @@ def _distances(frames: int, config: Config) -> tuple[Array, Array] | None:
 def _lined_up(
     layer: Layer, distances: tuple[Array, Array] | None, channels: slice, scratch: Workspace, rank: int
 ) -> Positions | None:
-    if distances is None or (layer.position_keys is None and layer.position_queries is None):
+    if distances is None:
         return None
 
     def lined(name: str, table: Array | None, index: Array) -> Array | None:

@@ -4,50 +4,59 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
+from typing import Any
 
 import numpy as np
 
 from sewnp.config import Config
 from sewnp.errors import InputError
-from sewnp.fast.clip import Clip, Packed
+from sewnp.fast.clip import ClipRun, Packed
 from sewnp.fast.crew import Crew, one_blas_thread
 from sewnp.fast.workspace import Workspace
 from sewnp.layers.convolution import conv_length
-from sewnp.layers.masking import Masking
-from sewnp.layers.observe import unseen
-from sewnp.networks.frontend import Moments
-from sewnp.types import Array, See, Weights
+from sewnp.layers.masking import Masks
+from sewnp.networks.moments import Moments, fold_norm
+from sewnp.types import Array, Weights
 
 
 class FastTrunk:
-    """A base model of float32 weights, packed once and run by ``threads`` threads.  A ``Trunk`` and a ``WindowedTrunk``.
+    """A base model of float32 weights, packed once and run by ``threads`` threads.  It computes and shows nothing: a ``Fast`` and a ``Parts``.
 
-    Shows hidden states, attentions and ``encoder.last_hidden_state``, and does not take back what it shows.  Several threads may call one
-    trunk at once: each call has a workspace of its own.  config, p, masking: as for ``textbook_trunk``.
+    Several threads may call one trunk at once: each call has a workspace of its own.  p: the base model's weights, without the family's
+    prefix.
     """
 
-    def __init__(self, config: Config, p: Weights, *, masking: Masking, threads: int) -> None:
-        self._model, self._threads = Packed.from_weights(config, p, masking=masking), threads
+    def __init__(self, config: Config, p: Weights, *, threads: int) -> None:
+        self._model, self._threads = Packed.from_weights(config, p), threads
         self._spare: deque[Workspace] = deque()
 
-    def __call__(self, waveform: Array, *, frame_mask: Array | None, time_mask: Array | None, see: See) -> Array:
-        """waveform (B, n), masks (B, T) bool -> (B, T, H).  The clips of a batch run side by side, one thread each."""
+    def with_statistics(self, moments: Moments | None) -> "FastTrunk":
+        """The same with a whole clip's statistics folded into the first convolution.  See ``fold_statistics``."""
+        twin = copy(self)
+        if moments is not None:
+            twin._model = self._model.with_first(fold_norm(self._model.p["feature_extractor"]["conv_layers"][0], moments))
+        return twin
+
+    def __call__(
+        self, waveform: Array, *, masks: Masks | None = None, time_mask: Array | None = None, hidden_states: bool = False
+    ) -> tuple[Array, list[Array]]:
+        """waveform (B, n), time_mask (B, T) bool -> (B, T, H) and, if asked for, the hidden states (B, N, H).  The clips of a batch run side by
+        side, one thread each."""
         config, batch = self._model.config, len(waveform)
         self._check_group_norm(waveform)
         out = np.zeros((batch, config.frames(waveform.shape[1]), config.hidden_size), np.float32)
-        shown: list[dict[str, Array]] = [{} for _ in range(batch)]
+        states: list[list[Array]] = [[] for _ in range(batch)]
         hidden = time_mask if config.apply_spec_augment else None
 
         def run(row: int, threads: int) -> None:
-            with self._workspace() as scratch:
-                clip = Clip(
-                    self._model,
-                    Crew(threads),
-                    scratch,
-                    real=None if frame_mask is None else frame_mask[row],
-                    hidden=None if hidden is None else hidden[row],
-                    shown=None if see is unseen else shown[row],
-                )
+            with self._clip(
+                threads,
+                real=None if masks is None else masks.frames[row],
+                attended=None if masks is None else masks.attended[row, 0],
+                hidden=None if hidden is None else hidden[row],
+                states=states[row] if hidden_states else None,
+            ) as clip:
                 clip.run(waveform[row], out[row])
 
         with one_blas_thread():
@@ -57,23 +66,28 @@ class FastTrunk:
             else:
                 with ThreadPoolExecutor(min(self._threads, batch)) as pool:
                     list(pool.map(run, range(batch), [1] * batch))
-        for name in shown[0]:
-            see(name, np.stack([row[name] for row in shown]))
-        return see("encoder.last_hidden_state", out)
+        return out, [np.stack(layer) for layer in zip(*states, strict=True)]
 
-    def frames(self, waveform: Array, *, moments: Moments | None) -> Array:
-        """What the encoder is given.  (1, n) -> (1, T, H).  See WindowedTrunk."""
+    def frames(self, waveform: Array) -> Array:
+        """What the encoder is given.  (1, n) -> (1, T, H).  See ``Parts``."""
         config = self._model.config
         out = np.empty((1, config.frames(waveform.shape[1]), config.hidden_size), np.float32)
-        with one_blas_thread(), self._workspace() as scratch:
-            Clip(self._model, Crew(self._threads), scratch).convolve(waveform[0], out[0], moments)
+        with one_blas_thread(), self._clip(self._threads) as clip:
+            clip.convolve(waveform[0], out[0])
         return out
 
-    def encode(self, frames: Array, *, before: int, after: int) -> Array:
-        """The encoder over the middle frames.  (1, before + T + after, H) -> (1, T, H).  See WindowedTrunk."""
-        out = np.zeros((1, frames.shape[1] - before - after, frames.shape[2]), np.float32)
-        with one_blas_thread(), self._workspace() as scratch:
-            Clip(self._model, Crew(self._threads), scratch).encode(frames[0], out[0], before=before)
+    def squeezed(self, frames: Array) -> Array:
+        """What the transformer is given.  (1, T, H) -> (1, N, H).  See ``Parts``."""
+        out = np.empty((1, frames.shape[1] // self._model.config.squeeze_factor, frames.shape[2]), np.float32)
+        with one_blas_thread(), self._clip(self._threads) as clip:
+            clip.squeeze(frames[0], out[0])
+        return out
+
+    def restored(self, hidden: Array, *, frames: int) -> Array:
+        """The transformer, and the full rate again.  (1, N, H) -> (1, frames, H).  See ``Parts``."""
+        out = np.zeros((1, frames, hidden.shape[2]), np.float32)
+        with one_blas_thread(), self._clip(self._threads) as clip:
+            clip.restore(hidden[0], out[0])
         return out
 
     def _check_group_norm(self, waveform: Array) -> None:
@@ -86,13 +100,13 @@ class FastTrunk:
             raise InputError(f"group_norm: expected more than 1 value per group, found shape {shape} with {channels} groups")
 
     @contextmanager
-    def _workspace(self) -> Iterator[Workspace]:
-        """One that nobody else uses."""
+    def _clip(self, threads: int, **particulars: Any) -> Iterator[ClipRun]:
+        """A run with a workspace that nobody else uses."""
         try:
             scratch = self._spare.pop()
         except IndexError:
             scratch = Workspace()
         try:
-            yield scratch
+            yield ClipRun(self._model, Crew(threads), scratch, **particulars)
         finally:
             self._spare.append(scratch)

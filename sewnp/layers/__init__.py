@@ -19,6 +19,8 @@ from sewnp.layers.disentangled import (
 from sewnp.layers.linear import feed_forward, linear
 from sewnp.layers.masking import (
     Masking,
+    Masks,
+    clip_masks,
     frame_count,
     frame_lengths,
     frame_mask,
@@ -36,7 +38,9 @@ from sewnp.layers.squeeze import squeeze, upsample
 __all__ = [
     "ACTIVATIONS",
     "Masking",
+    "Masks",
     "activation",
+    "clip_masks",
     "content_to_position",
     "conv1d",
     "conv_length",

@@ -6,18 +6,28 @@ its frames are real, a clip without frames counts as whole, and SEW-D masks quer
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from sewnp.errors import InputError
 from sewnp.layers.convolution import conv_length
-from sewnp.types import Array
+from sewnp.layers.observe import unseen
+from sewnp.types import Array, See
 
 Masking: TypeAlias = Literal["any", "floor"]
 """The name of a set of mask rules."""
 
 MASKINGS: tuple[Masking, ...] = ("any", "floor")
+
+
+class Masks(NamedTuple):
+    """What a network has to know of padding."""
+
+    frames: Array
+    """(B, T) bool, True for real frames: the others are set to zero before the squeeze."""
+    attended: Array
+    """(B, 1, 1, N) or (B, 1, N, N) bool, True where a query may look."""
 
 
 def frame_count(samples: int, *, kernels: Sequence[int], strides: Sequence[int]) -> int:
@@ -70,6 +80,15 @@ def key_mask(mask: Array) -> Array:
 def query_key_mask(mask: Array) -> Array:
     """The same, with padded queries looking nowhere ("floor" rules of SEW-D).  (B, N) -> (B, 1, N, N)"""
     return mask[:, None, None, :] & mask[:, None, :, None]
+
+
+def clip_masks(mask: Array, *, factor: int, masking: Masking = "any", disentangled: bool = False, see: See = unseen) -> Masks:
+    """All that a network has to know of padding.  mask (B, T) bool, True for real frames; factor: of the squeeze.
+
+    disentangled: for SEW-D, which under the "floor" rules masks queries too.  One stage, ``squeezed_mask`` (B, N).
+    """
+    squeezed = see("squeezed_mask", squeeze_mask(mask, factor, masking=masking))
+    return Masks(mask, query_key_mask(squeezed) if disentangled and masking == "floor" else key_mask(squeezed))
 
 
 def _check_masking(masking: str) -> None:

@@ -1,32 +1,35 @@
 """The networks: layers composed along the checkpoint's scopes, and nothing else.
 
-``sew_model`` and ``sew_d_model`` turn waveforms into hidden states, the heads turn those into logits and losses, ``run`` does both behind one seam.
-A recording too long for that goes through ``windowed_states``, with the statistics that ``WindowMoments`` gathers of the whole.
+``base_model`` turns waveforms into hidden states, the heads turn those into logits and losses, ``run`` does both.  A recording too long for
+that goes through ``windowed_states``, with the statistics that ``WindowMoments`` gathers of the whole.
 """
 
-from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logits
-from sewnp.networks.moments import WindowMoments, convolution_moments
+from sewnp.networks.base import FAMILIES, Family, base_model
+from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logits, weighted_layers
+from sewnp.networks.moments import Moments, WindowMoments, convolution_moments, fold_norm, fold_statistics
 from sewnp.networks.outputs import Output
-from sewnp.networks.run import Trunk, run, textbook_trunk
-from sewnp.networks.sew import sew_model
-from sewnp.networks.sew_d import sew_d_model
-from sewnp.networks.windows import Window, WindowedTrunk, plan_windows, textbook_windows, windowed_states
+from sewnp.networks.run import Fast, run
+from sewnp.networks.windows import Parts, TextbookParts, Window, plan_windows, windowed_states
 
 __all__ = [
+    "FAMILIES",
+    "Family",
+    "Fast",
+    "Moments",
     "Output",
-    "Trunk",
+    "Parts",
+    "TextbookParts",
     "Window",
     "WindowMoments",
-    "WindowedTrunk",
+    "base_model",
     "classification_logits",
     "convolution_moments",
     "cross_entropy",
     "ctc_logits",
+    "fold_norm",
+    "fold_statistics",
     "plan_windows",
     "run",
-    "sew_d_model",
-    "sew_model",
-    "textbook_trunk",
-    "textbook_windows",
+    "weighted_layers",
     "windowed_states",
 ]

@@ -4,13 +4,17 @@ A convolution is linear, so the mean and the variance over time of its outputs f
 of ``K`` samples that its kernel stands on: ten numbers and a 10 x 10 matrix for SEW, whatever the length of the recording.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from sewnp.layers.convolution import conv_length
-from sewnp.types import Array
+from sewnp.networks.frontend import CONV_NORM_EPS
+from sewnp.types import Array, Weights
+
+Moments: TypeAlias = tuple[Array, Array]
+"""Mean and variance over time of each channel of the first convolution, (C,) and (C,)."""
 
 
 class WindowMoments:
@@ -56,7 +60,7 @@ class WindowMoments:
         return self._scatter / max(1, self.count)
 
 
-def convolution_moments(mean: Array, covariance: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Array]:
+def convolution_moments(mean: Array, covariance: Array, weight: Array, bias: Array | None = None) -> Moments:
     """Mean and variance over time of each channel of a convolution over a waveform.  -> (C,), (C,), float64
 
     mean (K,) and covariance (K, K): of the waveform's windows.  weight (C, 1, K) and bias (C,) as stored.
@@ -64,3 +68,28 @@ def convolution_moments(mean: Array, covariance: Array, weight: Array, bias: Arr
     w = weight[:, 0].astype(np.float64)  # (C, K)
     means = w @ mean
     return means if bias is None else means + bias, np.einsum("ck,kl,cl->c", w, covariance, w)
+
+
+def fold_norm(layer: Weights, moments: Moments) -> Weights:
+    """A convolution with its group norm inside: with statistics that are known, the norm is a scale and an offset for each channel.
+
+    layer: ``feature_extractor.conv_layers.0``, one group a channel; moments: of its convolution's output, bias included.  -> the same
+    layer without a norm, its kernel and bias folded in float64.
+    """
+    (mean, variance), conv, norm = moments, layer["conv"], layer["layer_norm"]
+    weight: Array = conv["weight"]  # (C, 1, K)
+    scale = norm["weight"].astype(np.float64) / np.sqrt(variance + CONV_NORM_EPS)
+    bias = norm["bias"] - (mean - conv.get("bias", 0.0)) * scale
+    folded = weight.astype(np.float64) * scale[:, None, None]
+    return {"conv": {"weight": folded.astype(weight.dtype), "bias": bias.astype(weight.dtype)}}
+
+
+def fold_statistics(p: Weights, moments: Moments | None) -> Weights:
+    """A base model's weights with the statistics of a whole clip folded into the first convolution; as they are without any.
+
+    The convolutions of its parts are then those of the whole.
+    """
+    if moments is None:
+        return p
+    first, *others = p["feature_extractor"]["conv_layers"]
+    return p | {"feature_extractor": {"conv_layers": [fold_norm(first, moments), *others]}}

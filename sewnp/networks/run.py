@@ -1,56 +1,42 @@
-"""One forward pass: trunk, head, loss, and what was asked to be seen on the way.
+"""One forward pass: base model, head, loss, and what was asked to be seen on the way.
 
-The seam is narrow: whatever is a ``Trunk`` gets masks, heads, losses and outputs from here and never repeats them.
+Whoever looks gets the textbook: the plain layers run wherever stages are shown or replaced.  The fast twin comes in by a narrow seam,
+:class:`Fast`, gets masks, heads, losses and outputs from here, and never repeats them.
 """
 
-from functools import partial
 from typing import Protocol
 
 import numpy as np
 
-from sewnp.config import Config, SEWConfig
+from sewnp.config import Config
 from sewnp.ctc.loss import clean_labels, ctc_loss
 from sewnp.errors import InputError
-from sewnp.layers.masking import Masking, frame_lengths, frame_mask
+from sewnp.layers.masking import Masking, Masks, clip_masks, frame_lengths, frame_mask
 from sewnp.layers.observe import unseen, within
 from sewnp.layers.softmax import log_softmax
-from sewnp.networks import sew as sew_network
-from sewnp.networks import sew_d as sew_d_network
+from sewnp.networks.base import FAMILIES, base_model
 from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logits, weighted_layers
 from sewnp.networks.outputs import Output
 from sewnp.parameters import Head
 from sewnp.types import Array, See, Weights
 
 
-class Trunk(Protocol):
-    """A base model ready to run.  waveform (B, n), frame_mask and time_mask (B, T) bool or None -> (B, T, H)
+class Fast(Protocol):
+    """A base model that computes and shows nothing.  waveform (B, n), time_mask (B, T) bool or None -> (B, T, H), and on request the
+    hidden states, (B, N, H) each."""
 
-    Shows at least the stages of ``hidden_states`` and ``attentions``.
-    """
-
-    def __call__(self, waveform: Array, *, frame_mask: Array | None, time_mask: Array | None, see: See) -> Array: ...
-
-
-def textbook_trunk(config: Config, p: Weights, *, masking: Masking) -> Trunk:
-    """The base model in plain layers; p holds the base model's weights, without the family's prefix."""
-    if isinstance(config, SEWConfig):
-        return partial(sew_network.sew_model, p=p, config=config, masking=masking)
-    return partial(sew_d_network.sew_d_model, p=p, config=config, masking=masking)
-
-
-def shown_stages(config: Config) -> tuple[list[str], list[str]]:
-    """Names of the stages that every trunk shows: those that transformers calls hidden_states, layer input first, and attentions."""
-    network = sew_network if isinstance(config, SEWConfig) else sew_d_network
-    return network.hidden_state_stages(config), network.attention_stages(config)
+    def __call__(
+        self, waveform: Array, *, masks: Masks | None, time_mask: Array | None, hidden_states: bool
+    ) -> tuple[Array, list[Array]]: ...
 
 
 def run(
-    trunk: Trunk,
     p: Weights,
     config: Config,
     waveform: Array,
     *,
     head: Head | None,
+    fast: Fast | None = None,
     masking: Masking = "any",
     attention_mask: Array | None = None,
     labels: Array | None = None,
@@ -59,21 +45,34 @@ def run(
     output_attentions: bool = False,
     see: See = unseen,
 ) -> Output:
-    """Run trunk and head.  waveform (B, n); p: the head's weights; attention_mask (B, n) of 0 and 1; labels as the head takes them.
+    """Run base model and head.  waveform (B, n); p: all weights; attention_mask (B, n) of 0 and 1; labels as the head takes them.
 
-    Raises InputError for labels without a head, labels out of range, and masks that do not fit.
+    fast: what runs the base model where nobody looks; the plain layers otherwise.  Raises InputError for labels without a head, labels out
+    of range, and masks that do not fit.
     """
     targets = _targets(labels, config, head, batch=len(waveform))
-    frames = config.frames(waveform.shape[1])
-    convolutions = {"kernels": config.conv_kernel, "strides": config.conv_stride}
-    lengths = None if attention_mask is None else frame_lengths(attention_mask, **convolutions)
-    mask = None if lengths is None else see("frame_mask", frame_mask(lengths, frames, masking=masking))
+    family, frames = FAMILIES[config.model_type], config.frames(waveform.shape[1])
+    lengths = masks = None
+    if attention_mask is not None:
+        lengths = frame_lengths(attention_mask, kernels=config.conv_kernel, strides=config.conv_stride)
+        mask = see("frame_mask", frame_mask(lengths, frames, masking=masking))
+        masks = clip_masks(
+            mask, factor=config.squeeze_factor, masking=masking, disentangled=family.disentangled, see=within(see, "encoder")
+        )
+    waveform = see("input_values", waveform)
 
-    state_names, attention_names = shown_stages(config)
     weighted = head == "classification" and config.use_weighted_layer_sum
-    kept: dict[str, Array] = {}
-    wanted = [*(state_names if output_hidden_states or weighted else []), *(attention_names if output_attentions else [])]
-    last = trunk(see("input_values", waveform), frame_mask=mask, time_mask=time_mask, see=_keeping(kept, wanted, see))
+    states: list[Array] = []
+    attentions: list[Array] = []
+    if fast is not None and see is unseen and not output_attentions:
+        last, states = fast(waveform, masks=masks, time_mask=time_mask, hidden_states=output_hidden_states or weighted)
+    else:
+        kept: dict[str, Array] = {}
+        state_names = family.hidden_states(config) if output_hidden_states or weighted else []
+        attention_names = family.attentions(config) if output_attentions else []
+        keep = _keeping(kept, state_names + attention_names, see)
+        last = base_model(waveform, p[config.prefix], config, masks=masks, time_mask=time_mask, see=keep)
+        states, attentions = [kept[name] for name in state_names], [kept[name] for name in attention_names]
 
     logits = loss = None
     if head == "ctc":
@@ -84,19 +83,18 @@ def run(
     elif head == "classification":
         x = last
         if weighted:
-            x = see("weighted_layers", weighted_layers([kept[name] for name in state_names], p["layer_weights"]))
+            x = see("weighted_layers", weighted_layers(states, p["layer_weights"]))
         # the mixed layers stand at the squeezed rate while the lengths count full frames: a quirk of the original, kept
         counted = None if lengths is None else frame_mask(lengths, x.shape[1], masking=masking)
         logits = see("logits", classification_logits(x, p, mask=counted, see=see))
         if labels is not None:
             loss = see("loss", cross_entropy(logits, labels))
-    states = state_names if config.num_hidden_layers else []
     return Output(
         last_hidden_state=last,
         logits=logits,
         loss=loss,
-        hidden_states=tuple(kept[name] for name in states) if output_hidden_states else None,
-        attentions=tuple(kept[name] for name in attention_names) if output_attentions else None,
+        hidden_states=tuple(states if config.num_hidden_layers else ()) if output_hidden_states else None,
+        attentions=tuple(attentions) if output_attentions else None,
     )
 
 

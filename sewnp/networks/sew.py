@@ -6,10 +6,8 @@ from sewnp.config import SEWConfig
 from sewnp.layers.activations import activation
 from sewnp.layers.attention import multi_head_attention
 from sewnp.layers.linear import feed_forward
-from sewnp.layers.masking import Masking, key_mask
 from sewnp.layers.normalization import layer_norm
 from sewnp.layers.observe import unseen, within
-from sewnp.networks.frontend import frames, squeezed, unsqueezed
 from sewnp.types import Array, See, Weights
 
 
@@ -30,62 +28,13 @@ def encoder_layer(
     return see("final_layer_norm", layer_norm(see("final_residual", y + f), **p["final_layer_norm"], eps=eps))
 
 
-def encoder(
-    x: Array,
-    p: Weights,
-    config: SEWConfig,
-    *,
-    frame_mask: Array | None = None,
-    masking: Masking,
-    before: int = 0,
-    after: int = 0,
-    see: See,
-) -> Array:
-    """Squeeze, attend, restore.  (B, before + T + after, H) -> (B, T, H).  Scope: ``encoder``.
+def transformer(x: Array, p: Weights, config: SEWConfig, *, mask: Array | None = None, see: See = unseen) -> Array:
+    """Normalise the squeezed frames, then let every layer attend.  (B, N, H) -> (B, N, H).  Scope: ``encoder``.
 
-    ``before`` (a multiple of the squeeze factor) and ``after`` frames are there for the position convolution alone.
+    mask: boolean, broadcasts to (B, h, N, N), True where a query may look.
     """
-    hidden, mask = squeezed(x, p, config, frame_mask=frame_mask, masking=masking, before=before, after=after, see=see)
-    hidden = see("layer_norm", layer_norm(hidden, **p["layer_norm"], eps=config.layer_norm_eps))
-    attended = None if mask is None else key_mask(mask)
-    bend = activation(config.hidden_act)
+    x = see("layer_norm", layer_norm(x, **p["layer_norm"], eps=config.layer_norm_eps))
+    heads, eps, act = config.num_attention_heads, config.layer_norm_eps, activation(config.hidden_act)
     for i, layer in enumerate(p.get("layers", [])):  # a model without layers has no such key
-        hidden = encoder_layer(
-            hidden,
-            layer,
-            heads=config.num_attention_heads,
-            eps=config.layer_norm_eps,
-            activation=bend,
-            mask=attended,
-            see=within(see, f"layers.{i}"),
-        )
-    return unsqueezed(hidden, p, config, frames=x.shape[1] - before - after, see=see)
-
-
-def sew_model(
-    waveform: Array,
-    p: Weights,
-    config: SEWConfig,
-    *,
-    frame_mask: Array | None = None,
-    time_mask: Array | None = None,
-    masking: Masking = "any",
-    see: See = unseen,
-) -> Array:
-    """The base model of SEW.  waveform (B, n), normalised -> (B, T, H).
-
-    p: the base model's nested weights.  frame_mask: (B, T) bool, True for real frames.  time_mask: (B, T) bool, True for frames to hide.
-    Raises InputError when the waveform is too short for one squeezed frame.
-    """
-    x = frames(waveform, p, config, eps=config.layer_norm_eps, time_mask=time_mask, see=see)
-    return encoder(x, p["encoder"], config, frame_mask=frame_mask, masking=masking, see=within(see, "encoder"))
-
-
-def hidden_state_stages(config: SEWConfig) -> list[str]:
-    """Names of the stages that transformers calls hidden_states, layer input first."""
-    return ["encoder.layer_norm", *(f"encoder.layers.{i}.final_layer_norm" for i in range(config.num_hidden_layers))]
-
-
-def attention_stages(config: SEWConfig) -> list[str]:
-    """Names of the stages that transformers calls attentions."""
-    return [f"encoder.layers.{i}.attention.probabilities" for i in range(config.num_hidden_layers)]
+        x = encoder_layer(x, layer, heads=heads, eps=eps, activation=act, mask=mask, see=within(see, f"layers.{i}"))
+    return x

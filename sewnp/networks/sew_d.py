@@ -6,10 +6,8 @@ from sewnp.config import SEWDConfig
 from sewnp.layers.activations import activation
 from sewnp.layers.disentangled import disentangled_attention, relative_positions
 from sewnp.layers.linear import linear
-from sewnp.layers.masking import Masking, key_mask, query_key_mask
 from sewnp.layers.normalization import layer_norm
 from sewnp.layers.observe import unseen, within
-from sewnp.networks.frontend import frames, squeezed, unsqueezed
 from sewnp.types import Array, See, Weights
 
 
@@ -58,58 +56,20 @@ def position_table(p: Weights, config: SEWDConfig, *, see: See = unseen) -> Arra
     return see("LayerNorm", layer_norm(table, **p["LayerNorm"], eps=config.layer_norm_eps))
 
 
-def encoder(
-    x: Array,
-    p: Weights,
-    config: SEWDConfig,
-    *,
-    frame_mask: Array | None = None,
-    masking: Masking,
-    before: int = 0,
-    after: int = 0,
-    see: See,
-) -> Array:
-    """Squeeze, attend, restore.  (B, before + T + after, H) -> (B, T, H).  Scope: ``encoder``.
+def transformer(x: Array, p: Weights, config: SEWDConfig, *, mask: Array | None = None, see: See = unseen) -> Array:
+    """Every layer attends, by content and by position.  (B, N, H) -> (B, N, H).  Scope: ``encoder``.
 
-    ``before`` (a multiple of the squeeze factor) and ``after`` frames are there for the position convolution alone.
-    Unlike SEW, nothing normalises the squeezed frames.
+    Unlike SEW, nothing normalises the squeezed frames.  mask: boolean, broadcasts to (B, h, N, N), True where a query may look.
     """
-    hidden, mask = squeezed(x, p, config, frame_mask=frame_mask, masking=masking, before=before, after=after, see=see)
-    attended = None if mask is None else query_key_mask(mask) if masking == "floor" else key_mask(mask)
-    transformer, inside = p.get("encoder", {}), within(see, "encoder")  # without layers and positions there is no such key
-    table = position_table(transformer, config, see=inside)
+    p, see = p.get("encoder", {}), within(see, "encoder")  # without layers and positions there is no such key
+    table = position_table(p, config, see=see)
     relative = None
     if table is not None:
-        relative = relative_positions(hidden.shape[1], buckets=config.position_buckets, max_distance=config.max_distance)
-        relative = inside("relative_positions", relative)  # (N, N)
-    bend = activation(config.hidden_act)
-    for i, layer in enumerate(transformer.get("layer", [])):
-        hidden = encoder_layer(
-            hidden, layer, config, table=table, relative=relative, activation=bend, mask=attended, see=within(inside, f"layer.{i}")
+        relative = relative_positions(x.shape[1], buckets=config.position_buckets, max_distance=config.max_distance)
+        relative = see("relative_positions", relative)  # (N, N)
+    act = activation(config.hidden_act)
+    for i, layer in enumerate(p.get("layer", [])):
+        x = encoder_layer(
+            x, layer, config, table=table, relative=relative, activation=act, mask=mask, see=within(see, f"layer.{i}")
         )
-    return unsqueezed(hidden, p, config, frames=x.shape[1] - before - after, see=see)
-
-
-def sew_d_model(
-    waveform: Array,
-    p: Weights,
-    config: SEWDConfig,
-    *,
-    frame_mask: Array | None = None,
-    time_mask: Array | None = None,
-    masking: Masking = "any",
-    see: See = unseen,
-) -> Array:
-    """The base model of SEW-D.  waveform (B, n), normalised -> (B, T, H).  Arguments and errors as ``sew_model``."""
-    x = frames(waveform, p, config, eps=config.feature_layer_norm_eps, time_mask=time_mask, see=see)
-    return encoder(x, p["encoder"], config, frame_mask=frame_mask, masking=masking, see=within(see, "encoder"))
-
-
-def hidden_state_stages(config: SEWDConfig) -> list[str]:
-    """Names of the stages that transformers calls hidden_states, layer input first."""
-    return ["encoder.squeezed", *(f"encoder.encoder.layer.{i}.output.LayerNorm" for i in range(config.num_hidden_layers))]
-
-
-def attention_stages(config: SEWDConfig) -> list[str]:
-    """Names of the stages that transformers calls attentions."""
-    return [f"encoder.encoder.layer.{i}.attention.self.probabilities" for i in range(config.num_hidden_layers)]
+    return x

@@ -10,50 +10,50 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from sewnp.config import Config, SEWConfig
+from sewnp.config import Config
 from sewnp.errors import InputError
-from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen
-from sewnp.networks import sew, sew_d
-from sewnp.networks.frontend import Moments, frame_norm_eps, frames
+from sewnp.networks.base import FAMILIES
+from sewnp.networks.frontend import frames, squeezed, unsqueezed
 from sewnp.types import Array, Weights
 
 
-class WindowedTrunk(Protocol):
-    """A base model in two steps, for parts of one clip."""
+class Parts(Protocol):
+    """A base model in three parts, so that a long clip can be cut between them.  All for one clip, B = 1."""
 
-    def frames(self, waveform: Array, *, moments: Moments | None) -> Array:
-        """What the encoder is given.  (1, n) -> (1, T, H);  moments: the first group norm's mean (C,) and variance (C,) over the whole
-        clip, instead of what it would measure here; None where the convolutions are normalised over channels."""
+    def frames(self, waveform: Array) -> Array:
+        """What the encoder is given.  (1, n) -> (1, T, H)"""
         ...
 
-    def encode(self, frames: Array, *, before: int, after: int) -> Array:
-        """The encoder over the middle frames.  (1, before + T + after, H) -> (1, T, H);  only the position convolution sees the others.
-        before: a multiple of the squeeze factor, and so are T and after, but for the last window."""
+    def squeezed(self, frames: Array) -> Array:
+        """What the transformer is given.  (1, T, H) -> (1, N, H)"""
+        ...
+
+    def restored(self, hidden: Array, *, frames: int) -> Array:
+        """The transformer, and the full rate again.  (1, N, H) -> (1, frames, H)"""
         ...
 
 
 @dataclass(frozen=True)
-class _TextbookWindows:
-    """The base model in plain layers; p holds its weights, without the family's prefix."""
+class TextbookParts:
+    """The base model in plain layers."""
 
     config: Config
     p: Weights
-    masking: Masking
+    """The base model's weights, without the family's prefix."""
 
-    def frames(self, waveform: Array, *, moments: Moments | None) -> Array:
-        return frames(waveform, self.p, self.config, eps=frame_norm_eps(self.config), moments=moments, see=unseen)
+    def frames(self, waveform: Array) -> Array:
+        """See :class:`Parts`."""
+        return frames(waveform, self.p, self.config, see=unseen)
 
-    def encode(self, frames: Array, *, before: int, after: int) -> Array:
-        p, masking = self.p["encoder"], self.masking
-        if isinstance(self.config, SEWConfig):
-            return sew.encoder(frames, p, self.config, masking=masking, before=before, after=after, see=unseen)
-        return sew_d.encoder(frames, p, self.config, masking=masking, before=before, after=after, see=unseen)
+    def squeezed(self, frames: Array) -> Array:
+        """See :class:`Parts`."""
+        return squeezed(frames, self.p["encoder"], self.config, see=unseen)
 
-
-def textbook_windows(config: Config, p: Weights, *, masking: Masking) -> WindowedTrunk:
-    """The base model in plain layers; p holds the base model's weights, without the family's prefix."""
-    return _TextbookWindows(config, p, masking)
+    def restored(self, hidden: Array, *, frames: int) -> Array:
+        """See :class:`Parts`."""
+        hidden = FAMILIES[self.config.model_type].transformer(hidden, self.p["encoder"], self.config)
+        return unsqueezed(hidden, self.p["encoder"], self.config, frames=frames, see=unseen)
 
 
 class Window(NamedTuple):
@@ -84,20 +84,13 @@ def plan_windows(frames: int, *, window: int, overlap: int, factor: int) -> list
 
 
 def windowed_states(
-    trunk: WindowedTrunk,
-    config: Config,
-    blocks: Iterable[Array],
-    *,
-    samples: int,
-    moments: Moments | None,
-    window: int,
-    overlap: int,
+    model: Parts, config: Config, blocks: Iterable[Array], *, samples: int, window: int, overlap: int
 ) -> Iterator[Array]:
     """The last hidden states of one clip, a few seconds at a time.  Yields (1, t, H); together they are (1, T, H).
 
+    model: where the first convolution is normalised over time, one with the statistics of the whole clip folded in (``fold_statistics``).
     blocks: the waveform, normalised, in arrays (n,) of any lengths that make ``samples`` in all, at least ``config.minimum_samples``.
-    moments, window, overlap: see :class:`WindowedTrunk` and :func:`plan_windows`.  What is held at a time is one window.
-    Raises InputError when the blocks end before ``samples``.
+    window, overlap: see :func:`plan_windows`.  What is held at a time is one window.  Raises InputError when the blocks end before ``samples``.
     """
     factor, kernel = config.squeeze_factor, config.num_conv_pos_embeddings
     # what the position convolution's kernel reaches to the left of a squeezed frame's first frame, and to the right of its last
@@ -110,15 +103,16 @@ def windowed_states(
         for start, stop in zip([0, *stops], stops, strict=False):
             first = start * config.hop
             part = heard.between(first, first + config.samples_for(stop - start))
-            yield trunk.frames(part[None], moments=moments)[0]
+            yield model.frames(part[None])[0]
 
     # the frames that each window is the first to need
     stops = [min(item.stop + right, total) for item in plan]
     seen = _Sliding(convolved())
     for item, stop in zip(plan, stops, strict=True):
-        start = max(0, item.start - left)
-        states = trunk.encode(seen.between(start, stop)[None], before=item.start - start, after=stop - item.stop)
-        yield states[:, item.first - item.start : item.last - item.start]
+        start, frames = max(0, item.start - left), item.stop - item.start
+        hidden = model.squeezed(seen.between(start, stop)[None])  # the neighbours too, which tell the others their position
+        hidden = hidden[:, (item.start - start) // factor :][:, : frames // factor]
+        yield model.restored(hidden, frames=frames)[:, item.first - item.start : item.last - item.start]
 
 
 def _multiple(frames: int, factor: int) -> int:

@@ -299,7 +299,4 @@ def _norm(s: Scene) -> dict[str, Array]:
 def _eps(s: Scene) -> float:
     if s.name.startswith("feature_extractor"):
         return CONV_NORM_EPS
-    config = s.config
-    return float(
-        config.feature_layer_norm_eps if s.name == "layer_norm" and config.model_type == "sew-d" else config.layer_norm_eps
-    )
+    return float(s.config.frames_eps if s.name == "layer_norm" else s.config.layer_norm_eps)

@@ -70,7 +70,7 @@ def content(s: Scene) -> Mistakes:
 
 def scales(s: Scene) -> Mistakes:
     """Another scale under a term of SEW-D's scores."""
-    size, terms = s.near("q").shape[-1], 1 + sum(term in s.config.pos_att_type for term in ("c2p", "p2c"))
+    size, terms = s.near("q").shape[-1], s.config.score_term_count
     scale = score_scale(size, terms)
     for count in (1, 2, 3):
         if count != terms:
@@ -86,7 +86,7 @@ def position_terms(s: Scene) -> Mistakes:
     c2p = s.name.endswith("c2p")
     term = content_to_position if c2p else position_to_content
     x, table, relative = s.near("q" if c2p else "k"), s.near("pos_k" if c2p else "pos_q"), _relative(s)
-    scale = score_scale(x.shape[-1], 1 + sum(name in s.config.pos_att_type for name in ("c2p", "p2c")))
+    scale = score_scale(x.shape[-1], s.config.score_term_count)
     span = table.shape[2] // 2
     yield from scales(s)
     yield f"{'c2p' if c2p else 'p2c'} {'transposed' if c2p else 'not transposed'}", np.swapaxes(s.right, -1, -2)

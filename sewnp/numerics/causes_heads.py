@@ -9,8 +9,8 @@ from sewnp.ctc.loss import clean_labels, ctc_loss
 from sewnp.layers.linear import linear
 from sewnp.layers.masking import frame_mask
 from sewnp.layers.softmax import log_softmax, softmax
+from sewnp.networks.base import FAMILIES
 from sewnp.networks.heads import cross_entropy
-from sewnp.networks.run import shown_stages
 from sewnp.numerics.causes import affine
 from sewnp.numerics.causes_attention import layer_input
 from sewnp.numerics.scene import Mistakes, Scene
@@ -19,7 +19,7 @@ from sewnp.types import Array
 
 def states(s: Scene) -> list[Array]:
     """The layers' input and every layer's output."""
-    return [s.used[name] for name in shown_stages(s.config)[0]]
+    return [s.used[name] for name in FAMILIES[s.config.model_type].hidden_states(s.config)]
 
 
 def upsampled(s: Scene) -> Mistakes:

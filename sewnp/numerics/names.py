@@ -201,7 +201,7 @@ def _sew_layer_names(config: SEWConfig, i: int) -> dict[str, Target]:
 def _sew_d_layer_names(config: SEWDConfig, i: int) -> dict[str, Target]:
     layer, heads = f"encoder.encoder.layer.{i}", config.num_attention_heads
     attention = f"{layer}.attention.self"
-    terms = [term for term in ("c2p", "p2c") if term in config.pos_att_type and config.relative_attention]
+    terms = config.position_terms
     names = {layer: NO_STAGE, f"{layer}.attention": NO_STAGE, f"{layer}.attention.output": NO_STAGE, f"{layer}.output": NO_STAGE}
     names |= {f"{attention}.{n}_proj": Target(f"{attention}.{n[0]}", split(heads)) for n in ("query", "key", "value")}
     names[f"{attention}/bmm"] = Target(f"{attention}.content", unstacked(heads))

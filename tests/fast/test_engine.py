@@ -14,9 +14,7 @@ import sewnp
 from judging import scale_error
 from sewnp.errors import ConfigError, InputError
 from sewnp.fast import FastTrunk, convolutions
-from sewnp.layers.observe import unseen
-from sewnp.networks import textbook_trunk
-from sewnp.networks.windows import textbook_windows
+from sewnp.networks import TextbookParts, base_model, fold_statistics
 
 SMALL: dict[str, Any] = {
     "hidden_size": 48,
@@ -57,13 +55,8 @@ def noise(samples: int, batch: int = 1, seed: int = 0) -> Any:
 
 
 def assert_outputs_close(ours: Any, theirs: Any) -> None:
-    """Logits, hidden states and attentions."""
-    pairs = zip(
-        (ours.logits, *ours.hidden_states, *ours.attentions),
-        (theirs.logits, *theirs.hidden_states, *theirs.attentions),
-        strict=True,
-    )
-    for a, b in pairs:
+    """Logits and hidden states."""
+    for a, b in zip((ours.logits, *ours.hidden_states), (theirs.logits, *theirs.hidden_states), strict=True):
         assert scale_error(a, b) < CLOSE
 
 
@@ -100,15 +93,10 @@ def test_any_length_and_number_of_threads(model: sewnp.Model, samples: int, thre
 
 def test_clips_so_long_that_queries_come_in_blocks(model: sewnp.Model) -> None:
     x = noise(2 * 20 * 600 + 1000)  # 600 squeezed frames and more, 513 is where blocks begin
-    kept: dict[str, Any] = {}
-    out = replace(model, engine="fast", threads=2)(x, output_attentions=True)
-    true = model(x, output_attentions=True, see=lambda name, value: kept.setdefault(name, value))
-    assert true.attentions is not None
-    assert out.attentions is not None
-    assert true.attentions[0].shape[-1] > 600
-    for mine, theirs in zip(out.attentions, true.attentions, strict=True):
-        assert scale_error(mine, theirs) < CLOSE
-    assert scale_error(out.logits, true.logits) < CLOSE
+    out, true = replace(model, engine="fast", threads=2)(x, output_hidden_states=True), model(x, output_hidden_states=True)
+    assert true.hidden_states is not None
+    assert true.hidden_states[0].shape[1] > 600
+    assert_outputs_close(out, true)
 
 
 def test_tiles_meet_without_a_seam(model: sewnp.Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +113,7 @@ def test_masks_and_hidden_frames(model: sewnp.Model) -> None:
     for masking in ("any", "floor"):
         plain = replace(model, masking=masking)  # type: ignore[arg-type]
         fast = replace(plain, engine="fast", threads=2)
-        arguments = {"attention_mask": mask, "mask_time_indices": hidden, "output_hidden_states": True, "output_attentions": True}
+        arguments = {"attention_mask": mask, "mask_time_indices": hidden, "output_hidden_states": True}
         mine, theirs = fast(x, **arguments), plain(x, **arguments)  # type: ignore[arg-type]
         assert_outputs_close(mine, theirs)
 
@@ -158,17 +146,44 @@ def test_one_model_and_several_threads(model: sewnp.Model) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_it_shows(model: sewnp.Model) -> None:
-    seen: dict[str, Any] = {}
-    fast = replace(model, engine="fast", threads=2)
-    x = noise(3000)
-    shown = fast(x, see=lambda name, value: seen.setdefault(name, value))
-    all_of_it: dict[str, Any] = {}
-    model(x, see=lambda name, value: all_of_it.setdefault(name, value))
-    assert len(seen) == 2 + 1 + 2 * model.config.num_hidden_layers + 1  # input and logits, states, attentions, and the last
-    for name, value in seen.items():
-        assert scale_error(value, all_of_it[name]) < CLOSE
-    np.testing.assert_array_equal(shown.logits, fast(x).logits)
+@pytest.fixture(params=[("textbook", None), ("fast", 1), ("fast", 2), ("fast", 3)], ids=lambda pair: f"{pair[0]}-{pair[1]}")
+def engine(request: Any, model: sewnp.Model) -> sewnp.Model:
+    """The model under every engine setting."""
+    name, threads = request.param
+    return replace(model, engine=name, threads=threads)
+
+
+def test_whoever_looks_gets_the_textbook(model: sewnp.Model, engine: sewnp.Model) -> None:
+    """Every stage is shown, and all that comes out is the textbook's to the last bit, whatever the engine."""
+    x, mask = noise(3000, 2), (np.arange(3000) < np.array([[3000], [1700]])).astype(int)
+    expected: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
+    true = model(
+        x, mask, output_hidden_states=True, output_attentions=True, see=lambda name, value: expected.setdefault(name, value)
+    )
+    out = engine(x, mask, output_hidden_states=True, output_attentions=True, see=lambda name, value: shown.setdefault(name, value))
+    assert list(shown) == list(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(shown[name], value)
+    looking = engine(x, mask, output_attentions=True)
+    np.testing.assert_array_equal(looking.logits, true.logits)
+    assert out.attentions is not None
+    assert looking.attentions is not None
+    assert true.attentions is not None
+    assert len(true.attentions) == model.config.num_hidden_layers
+    for ours, again, theirs in zip(out.attentions, looking.attentions, true.attentions, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(again, theirs)
+
+
+def test_a_stage_set_to_zero_changes_the_logits(engine: sewnp.Model) -> None:
+    """What an observer returns is what the network goes on with: of every stage before the logits, under every engine setting."""
+    x, mask = noise(3000, 2), (np.arange(3000) < np.array([[3000], [1700]])).astype(int)
+    names: list[str] = []
+    whole = engine(x, mask, see=lambda name, value: names.append(name) or value).logits  # type: ignore[func-returns-value]
+    for name in names:
+        zeroed = engine(x, mask, see=lambda stage, value, name=name: np.zeros_like(value) if stage == name else value)  # type: ignore[misc]
+        assert not np.array_equal(zeroed.logits, whole), name
 
 
 def test_the_input_is_left_as_it_is(model: sewnp.Model) -> None:
@@ -198,19 +213,19 @@ def test_one_window_is_refused_as_by_the_textbook(model: sewnp.Model) -> None:
 
 def test_parts_of_a_clip_equal_the_textbooks(model: sewnp.Model) -> None:
     p = model.weights[model.config.prefix]
-    fast = FastTrunk(model.config, p, masking="any", threads=2)
-    plain = textbook_windows(model.config, p, masking="any")
-    x = noise(3000)
-    rng = np.random.default_rng(5)
+    x, rng = noise(3000), np.random.default_rng(5)
     moments = (rng.normal(size=16), rng.random(16) + 0.5)
-    frames = plain.frames(x, moments=moments)
-    assert scale_error(fast.frames(x, moments=moments), frames) < CLOSE
-    for before, after in ((0, 0), (8, 0), (0, 7), (12, 9)):
-        assert (
-            scale_error(fast.encode(frames, before=before, after=after), plain.encode(frames, before=before, after=after)) < CLOSE
-        )
-    with pytest.raises(InputError, match="squeeze: expected at least 2 frames, found 1"):
-        fast.encode(frames[:, :1], before=0, after=0)
+    fast = FastTrunk(model.config, p, threads=2).with_statistics(moments)
+    plain = TextbookParts(model.config, fold_statistics(p, moments))
+    frames = plain.frames(x)
+    assert scale_error(fast.frames(x), frames) < CLOSE
+    for count in (2, 17, frames.shape[1]):
+        hidden = plain.squeezed(frames[:, :count])
+        assert scale_error(fast.squeezed(frames[:, :count]), hidden) < CLOSE
+        assert scale_error(fast.restored(hidden, frames=count), plain.restored(hidden, frames=count)) < CLOSE
+    for parts in (fast, plain):
+        with pytest.raises(InputError, match="squeeze: expected at least 2 frames, found 1"):
+            parts.squeezed(frames[:, :1])
 
 
 def test_a_pickled_model_packs_anew(model: sewnp.Model) -> None:
@@ -226,6 +241,5 @@ def test_a_pickled_model_packs_anew(model: sewnp.Model) -> None:
 def test_nan_weights_give_nan_and_no_warning(model: sewnp.Model) -> None:
     p = model.weights[model.config.prefix]
     broken = {**p, "layer_norm": {**p["layer_norm"], "bias": np.full_like(p["layer_norm"]["bias"], np.nan)}}
-    arguments: dict[str, Any] = {"frame_mask": None, "time_mask": None, "see": unseen}
-    assert np.isnan(FastTrunk(model.config, broken, masking="any", threads=2)(noise(2000), **arguments)).any()
-    assert np.isnan(textbook_trunk(model.config, broken, masking="any")(noise(2000), **arguments)).any()
+    assert np.isnan(FastTrunk(model.config, broken, threads=2)(noise(2000))[0]).any()
+    assert np.isnan(base_model(noise(2000), broken, model.config)).any()

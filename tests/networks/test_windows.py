@@ -9,11 +9,12 @@ from judging import assert_close64, few, scale_error
 from originals import original, twin
 from sewnp.errors import InputError
 from sewnp.networks import (
+    TextbookParts,
     WindowMoments,
     convolution_moments,
     ctc_logits,
+    fold_statistics,
     plan_windows,
-    textbook_windows,
     windowed_states,
 )
 
@@ -117,8 +118,8 @@ def in_windows(model, x, pieces, *, window, overlap):
         for piece in pieces:
             windows.add(piece)
         moments = convolution_moments(windows.mean, windows.covariance, **p["feature_extractor"]["conv_layers"][0]["conv"])
-    trunk = textbook_windows(config, p, masking="any")
-    states = windowed_states(trunk, config, pieces, samples=len(x), moments=moments, window=window, overlap=overlap)
+    parts = TextbookParts(config, fold_statistics(p, moments))
+    states = windowed_states(parts, config, pieces, samples=len(x), window=window, overlap=overlap)
     return np.concatenate([ctc_logits(part, model.weights)[0] for part in states])
 
 
@@ -206,9 +207,9 @@ def test_dtype_in_is_dtype_out_and_nothing_is_changed(dtype, norm):
 def test_blocks_that_end_too_early():
     model = MODELS["sew", "layer", 2]
     x = np.zeros(model.config.samples_for(50) - 1)
-    trunk = textbook_windows(model.config, model.weights["sew"], masking="any")
+    parts = TextbookParts(model.config, model.weights["sew"])
     with pytest.raises(InputError, match=r"blocks: expected at least \d+ samples, found"):
-        list(windowed_states(trunk, model.config, [x], samples=len(x) + 1, moments=None, window=20, overlap=0))
+        list(windowed_states(parts, model.config, [x], samples=len(x) + 1, window=20, overlap=0))
 
 
 def test_strides_longer_than_kernels_leave_samples_out():

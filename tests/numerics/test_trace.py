@@ -110,7 +110,7 @@ def test_looking_changes_nothing(name: str) -> None:
 
 def test_the_order_is_that_of_computation() -> None:
     names = list(truth("sew"))
-    assert names[:3] == ["frame_mask", "input_values", "feature_extractor.conv_layers.0.conv"]
+    assert names[:4] == ["frame_mask", "encoder.squeezed_mask", "input_values", "feature_extractor.conv_layers.0.conv"]
     assert names[-3:] == ["ctc.alpha", "ctc.losses", "loss"]
 
 
