@@ -9,15 +9,19 @@ from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logit
 from sewnp.networks.moments import Moments, WindowMoments, convolution_moments, fold_norm, fold_statistics
 from sewnp.networks.outputs import Output
 from sewnp.networks.run import Fast, run
+from sewnp.networks.stages import STAGE_LIST_VERSION, STAGES, Stage, stage_of
 from sewnp.networks.windows import Parts, TextbookParts, Window, plan_windows, windowed_states
 
 __all__ = [
     "FAMILIES",
+    "STAGES",
+    "STAGE_LIST_VERSION",
     "Family",
     "Fast",
     "Moments",
     "Output",
     "Parts",
+    "Stage",
     "TextbookParts",
     "Window",
     "WindowMoments",
@@ -30,6 +34,7 @@ __all__ = [
     "fold_statistics",
     "plan_windows",
     "run",
+    "stage_of",
     "weighted_layers",
     "windowed_states",
 ]

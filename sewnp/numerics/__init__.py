@@ -1,6 +1,6 @@
 """The oracle: trace every stage of a forward pass, and judge somebody else's.
 
-Somebody ports SEW to another framework and dumps the values of the stages under their public names (:func:`stage_list`).  :func:`compare`
+Somebody ports SEW to another framework and dumps the values of the stages under their public names (``sewnp.networks.STAGES``).  :func:`compare`
 holds them against our float64 run, stage by stage, with budgets that come from the arithmetic (:func:`budgets`); :func:`replay` computes each
 of our stages from their values of its inputs, so that the stage that is itself wrong stands out from those that merely inherit an error.
 """
@@ -14,13 +14,11 @@ from sewnp.numerics.jitter import honest_runs
 from sewnp.numerics.measure import Measure, measure
 from sewnp.numerics.precision import Precision, round_to_bfloat16, round_to_float16
 from sewnp.numerics.replay import Replay, replay
-from sewnp.numerics.stages import STAGE_LIST_VERSION, Stage, kind_of, stage_list
 from sewnp.numerics.trace import Inputs, Recorder, Trace, fingerprint, trace, write_trace
 from sewnp.numerics.variants import name_causes
 from sewnp.numerics.vectors import write_vectors
 
 __all__ = [
-    "STAGE_LIST_VERSION",
     "CaseReport",
     "Comparison",
     "Inputs",
@@ -30,7 +28,6 @@ __all__ = [
     "Replay",
     "Report",
     "Row",
-    "Stage",
     "StageFile",
     "Trace",
     "budgets",
@@ -40,7 +37,6 @@ __all__ = [
     "from_torch",
     "honest_runs",
     "judge_replay",
-    "kind_of",
     "local_budgets",
     "measure",
     "name_causes",
@@ -49,7 +45,6 @@ __all__ = [
     "round_to_bfloat16",
     "round_to_float16",
     "run_in",
-    "stage_list",
     "trace",
     "write_trace",
     "write_vectors",

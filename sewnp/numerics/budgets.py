@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from sewnp.errors import InputError
 from sewnp.model import Model
+from sewnp.networks.stages import stage_of
 from sewnp.numerics.measure import largest_error
 from sewnp.numerics.precision import EPS, PRECISIONS, ROUNDING, Precision, in_precision, rounding
 from sewnp.numerics.replay import replay
-from sewnp.numerics.stages import kind_of
 from sewnp.numerics.trace import Inputs, Recorder
 from sewnp.types import Array
 
@@ -57,4 +57,4 @@ def local_budgets(
 
 
 def _budget(name: str, error: float, precision: Precision) -> float:
-    return 0.0 if kind_of(name).kind != "float" else max(FACTOR * error, FLOOR * EPS[precision])
+    return 0.0 if stage_of(name).kind != "float" else max(FACTOR * error, FLOOR * EPS[precision])

@@ -14,7 +14,7 @@ from sewnp.config import config_from_dict
 from sewnp.errors import InputError
 from sewnp.extras import need
 from sewnp.model import Model
-from sewnp.numerics.names import TURNED, Target, renamed, transformers_names
+from sewnp.numerics.names import CHANNELS_LAST, Target, renamed, transformers_names
 from sewnp.numerics.trace import Inputs, Trace, metadata
 from sewnp.parameters import Head
 from sewnp.types import Array
@@ -67,7 +67,7 @@ def from_torch(
     if getattr(hf_model.config, "_attn_implementation", "eager") != "eager":
         names = {path: target for path, target in names.items() if not path.endswith("/mul")}
     if inputs.attention_mask is not None:
-        names[f"{base}encoder.pos_conv_embed.input"] = Target("encoder.masked_frames", TURNED)
+        names[f"{base}encoder.pos_conv_embed.input"] = Target("encoder.masked_frames", CHANNELS_LAST)
     if inputs.mask_time_indices is not None and twin.config.apply_spec_augment:
         names[f"{base}encoder.input"] = Target("masked_spec_embed")
 

@@ -13,6 +13,7 @@ from sewnp.ctc import clean_labels, ctc_loss
 from sewnp.layers.observe import within
 from sewnp.layers.softmax import log_softmax
 from sewnp.layers.spec_augment import mask_frames
+from sewnp.networks.stages import stage_of
 from sewnp.numerics.budgets import FACTOR, FLOOR, budgets
 from sewnp.numerics.case_kinds import (
     Case,
@@ -30,7 +31,6 @@ from sewnp.numerics.files import INPUT
 from sewnp.numerics.jitter import honest_runs
 from sewnp.numerics.measure import largest_error
 from sewnp.numerics.precision import EPS, in_precision
-from sewnp.numerics.stages import kind_of
 from sewnp.numerics.suite import EXPECTED, INPUTS, STAGES, write_lines
 from sewnp.numerics.trace import Recorder, trace
 from sewnp.speech.features import FeatureExtractor
@@ -86,7 +86,7 @@ def _write_network(case: NetworkCase, folder: Path, seed: int) -> dict[str, Any]
     order = json.dumps(list(truth))
     metadata = {**truth.metadata, "budgets": json.dumps(allowed), "order": order}
     write_tensors(folder / f"{EXPECTED}.safetensors", {**truth, **{INPUT + name: value for name, value in given.items()}}, metadata)
-    kinds = {name: kind_of(name) for name in truth}
+    kinds = {name: stage_of(name) for name in truth}
     said = {name: (kind.axes, kind.meaning) for name, kind in kinds.items()}
     _write_stages(folder, truth, allowed, said)
     final = "encoder.last_hidden_state" if model.head is None else "logits"
@@ -110,7 +110,7 @@ def _write_ctc(case: CTCCase, folder: Path, seed: int) -> dict[str, Any]:
     }
     write_json(folder / "config.json", settings)
     truth, honest = (_ctc_stages(case, given, dtype) for dtype in (np.float64, np.float32))
-    _write_arrays(folder, given, truth, honest, {name: (kind_of(name).axes, kind_of(name).meaning) for name in truth})
+    _write_arrays(folder, given, truth, honest, {name: (stage_of(name).axes, stage_of(name).meaning) for name in truth})
     said = [f"reduction:{case.reduction}", f"zero_infinity:{str(case.zero_infinity).lower()}", f"blank:{case.blank}"]
     targets, lengths = clean_labels(labels, blank=case.blank, vocab_size=case.vocab_size)
     inside = np.arange(1, targets.shape[1]) < lengths[:, None]
@@ -182,7 +182,7 @@ def _write_spec_augment(case: SpecAugmentCase, folder: Path, seed: int) -> dict[
         "masked_spec_embed": rng.standard_normal(channels).astype(np.float32),
     }
     truth = {"masked_spec_embed": mask_frames(given["hidden_states"].astype(np.float64), hidden, given["masked_spec_embed"])}
-    _write_arrays(folder, given, truth, truth, {"masked_spec_embed": ("B T H", kind_of("masked_spec_embed").meaning)})
+    _write_arrays(folder, given, truth, truth, {"masked_spec_embed": ("B T H", stage_of("masked_spec_embed").meaning)})
     return _entry(case, "spec_augment", covers=["spec_augment:alone"], required=["masked_spec_embed"])
 
 

@@ -12,7 +12,6 @@ from sewnp.layers.normalization import group_norm, layer_norm
 from sewnp.layers.squeeze import squeeze
 from sewnp.networks.frontend import CONV_NORM_EPS
 from sewnp.numerics.scene import Mistakes, Scene
-from sewnp.numerics.stages import kind_of
 from sewnp.types import Array
 
 EPS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
@@ -26,34 +25,12 @@ WORDS = {
     "gelu_python_tanh": "tanh GELU",
 }
 
-FRAMES = ("encoder.masked_frames", "masked_spec_embed", "feature_projection", "layer_norm")
-"""What the encoder works on, whichever comes last."""
-
-INPUT: dict[str, tuple[str, ...]] = {
-    "feature_extractor.conv_layers.{i}.conv": ("feature_extractor.conv_layers.{h}.activation", "input_values"),
-    "feature_extractor.conv_layers.{i}.layer_norm": ("feature_extractor.conv_layers.{i}.conv",),
-    "feature_extractor.conv_layers.{i}.activation": (
-        "feature_extractor.conv_layers.{i}.layer_norm",
-        "feature_extractor.conv_layers.{i}.conv",
-    ),
-    "encoder.layer_norm": ("encoder.squeezed",),
-    "encoder.layers.{i}.layer_norm": ("encoder.layers.{i}.residual",),
-    "encoder.layers.{i}.final_layer_norm": ("encoder.layers.{i}.final_residual",),
-    "encoder.layers.{i}.feed_forward.activation": ("encoder.layers.{i}.feed_forward.intermediate_dense",),
-    "encoder.encoder.LayerNorm": ("encoder.encoder.rel_embeddings",),
-    "encoder.encoder.layer.{i}.attention.output.LayerNorm": ("encoder.encoder.layer.{i}.attention.output.residual",),
-    "encoder.encoder.layer.{i}.intermediate.activation": ("encoder.encoder.layer.{i}.intermediate.dense",),
-    "encoder.encoder.layer.{i}.output.LayerNorm": ("encoder.encoder.layer.{i}.output.residual",),
-    "encoder.upsample.activation": ("encoder.upsample.projection",),
-}
-"""What norms and activations are computed from: the first that the run has."""
-
 
 def activations(s: Scene, x: Array | None = None) -> Mistakes:
     """Every activation but the right one, and none at all."""
     inside = s.name.startswith(("encoder.layers", "encoder.encoder"))
     expected = s.config.hidden_act if inside else s.config.feat_extract_activation
-    x = s.first(*INPUT[pattern_of(s)]) if x is None else x
+    x = s.given() if x is None else x
     tried = {ACTIVATIONS[expected]}
     for name, bend in ACTIVATIONS.items():
         if bend not in tried:
@@ -77,7 +54,7 @@ def position_activations(s: Scene) -> Mistakes:
 
 def layer_norms(s: Scene) -> Mistakes:
     """Layer norms with another eps, another variance, or without a part."""
-    x, p = s.first(*INPUT.get(pattern_of(s), (f"feature_extractor.conv_layers.{len(s.config.conv_dim) - 1}.activation",))), _norm(s)
+    x, p = s.given(), s.weights(s.name)  # a norm stands in the checkpoint where it stands among the stages
     weight, bias, eps = p["weight"], p["bias"], _eps(s)
     one, zero, channels = np.ones_like(weight), np.zeros_like(bias), x.shape[-1]
     for other in EPS:
@@ -133,7 +110,7 @@ def _without_padding(s: Scene, x: Array) -> Array:
 
 def convolutions(s: Scene) -> Mistakes:
     """Strided convolutions with a kernel read wrongly, or from the wrong place."""
-    x = s.first(*INPUT[pattern_of(s)])
+    x = s.given()
     x = x if x.ndim == 3 else x[:, :, None]
     p, stride = s.weights(s.name), s.config.conv_stride[s.layer]
     weight, bias = p["weight"], p.get("bias")
@@ -153,7 +130,7 @@ def convolutions(s: Scene) -> Mistakes:
 
 def position_convolutions(s: Scene) -> Mistakes:
     """The position convolution with other padding, groups or taps."""
-    x, weight, bias = s.first(*FRAMES), s.used["encoder.pos_conv_embed.conv.weight"], s.weights(s.name)["bias"]
+    x, weight, bias = s.given(0), s.given(1), s.weights(s.name)["bias"]
     groups, stride = s.config.num_conv_pos_embedding_groups, s.config.squeeze_factor
     out, width, kernel = weight.shape
 
@@ -203,12 +180,12 @@ def affine(s: Scene, x: Array, path: str) -> Mistakes:
 
 def projected(s: Scene) -> Mistakes:
     """The projection to the hidden size."""
-    yield from affine(s, s.used["layer_norm"], s.name)
+    yield from affine(s, s.given(), s.name)
 
 
 def replaced_frames(s: Scene) -> Mistakes:
     """SpecAugment's frames."""
-    x, embed = s.first("feature_projection", "layer_norm"), s.weights("masked_spec_embed")
+    x, embed = s.given(), s.weights("masked_spec_embed")
     hidden = np.asarray(s.inputs.mask_time_indices, dtype=bool)[:, :, None]
     yield "mask_time_indices ignored", x
     yield "frames set to zero instead of masked_spec_embed", np.where(hidden, 0.0, x)
@@ -218,7 +195,7 @@ def replaced_frames(s: Scene) -> Mistakes:
 
 def zeroed_frames(s: Scene) -> Mistakes:
     """Padding set to zero."""
-    x, mask = s.first(*FRAMES[1:]), s.used["frame_mask"][:, :, None]
+    x, mask = s.given(0), s.given(1)[:, :, None]
     yield "padded frames not zeroed", x
     yield "real frames zeroed instead of padded ones", np.where(mask, 0.0, x)
 
@@ -253,7 +230,7 @@ def squeezed_masks(s: Scene) -> Mistakes:
 
 def pools(s: Scene) -> Mistakes:
     """Other ways to make one frame of several."""
-    x, factor = s.first(*FRAMES), s.config.squeeze_factor
+    x, factor = s.given(), s.config.squeeze_factor
     batch, frames, channels = x.shape
     n = frames // factor
     groups = x[:, : n * factor].reshape(batch, n, factor, channels)
@@ -270,7 +247,7 @@ def pools(s: Scene) -> Mistakes:
 
 def squeezes(s: Scene) -> Mistakes:
     """The sum of pool and position."""
-    pool, position = s.used["encoder.pool"], s.used["encoder.pos_conv_embed.activation"]
+    pool, position = s.given(0), s.given(1)
     n = pool.shape[1]
     yield "position missing", pool
     yield "pool missing", position[:, :n]
@@ -284,16 +261,6 @@ def waveforms(s: Scene) -> Mistakes:
     spread = np.sqrt(x.var(axis=1, keepdims=True) + 1e-7)
     yield "normalised a second time", (x - x.mean(axis=1, keepdims=True)) / spread
     yield "scaled to 16 bits", x * 32768.0
-
-
-def pattern_of(s: Scene) -> str:
-    """The stage's name with {i} for the layer's number."""
-    return kind_of(s.name).pattern
-
-
-def _norm(s: Scene) -> dict[str, Array]:
-    """Weight and bias of a norm: it stands in the checkpoint where it stands among the stages."""
-    return s.weights(s.name)
 
 
 def _eps(s: Scene) -> float:

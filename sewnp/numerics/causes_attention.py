@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,19 +16,11 @@ from sewnp.numerics.causes import affine
 from sewnp.numerics.scene import Mistakes, Scene
 from sewnp.types import Array
 
-SEW_LAYER_INPUT = ("encoder.layers.{h}.final_layer_norm", "encoder.layer_norm")
-SEW_D_LAYER_INPUT = ("encoder.encoder.layer.{h}.output.LayerNorm", "encoder.squeezed")
-
-
-def layer_input(s: Scene) -> Array:
-    """What went into the layer of the stage."""
-    return s.first(*(SEW_LAYER_INPUT if s.config.model_type == "sew" else SEW_D_LAYER_INPUT))
-
 
 def heads(s: Scene) -> Mistakes:
     """Queries, keys and values: projected wrongly, mixed up, or split into heads wrongly."""
-    own = _projection(s)
-    x, count = layer_input(s), s.config.num_attention_heads
+    own = _names(s).projections[s.name[-1]]
+    x, count = s.layer_input, s.config.num_attention_heads
     yield from _split(affine(s, x, f"{s.scope}.{own}"), count)
     y = linear(x, **s.weights(f"{s.scope}.{own}"))  # (B, N, H)
     batch, frames, channels = y.shape
@@ -36,10 +29,7 @@ def heads(s: Scene) -> Mistakes:
     for other in _projections(s):
         if other != own:
             yield f"{other} instead of {own}", split_heads(linear(x, **s.weights(f"{s.scope}.{other}")), count)
-    first_norm = (
-        "encoder.layers.{i}.layer_norm" if s.config.model_type == "sew" else "encoder.encoder.layer.{i}.attention.output.LayerNorm"
-    )
-    normed = layer_norm(x, **s.weights(first_norm), eps=s.config.layer_norm_eps)
+    normed = layer_norm(x, **s.weights(_names(s).norm), eps=s.config.layer_norm_eps)
     yield "layer norm before the attention: pre-norm", split_heads(linear(normed, **s.weights(f"{s.scope}.{own}")), count)
 
 
@@ -119,7 +109,7 @@ def positions(s: Scene) -> Mistakes:
     key, count = s.name.endswith("pos_k"), s.config.num_attention_heads
     shared, separate = ("key_proj", "pos_key_proj") if key else ("query_proj", "pos_query_proj")
     own = shared if s.config.share_att_key else separate
-    table = s.first("encoder.encoder.LayerNorm", "encoder.encoder.rel_embeddings")[None]
+    table = s.given()[None]
     yield from _split(affine(s, table, f"{s.scope}.{own}"), count)
     y = linear(table, **s.weights(f"{s.scope}.{own}"))
     yield "heads interleaved instead of contiguous", y.reshape(1, y.shape[1], -1, count).transpose(0, 3, 1, 2)
@@ -210,54 +200,66 @@ def contexts(s: Scene) -> Mistakes:
     yield "queries in place of values", merge_heads(p @ s.near("q"))
 
 
-DENSE_INPUT = {
-    "encoder.layers.{i}.attention.output": ("encoder.layers.{i}.attention.context",),
-    "encoder.layers.{i}.feed_forward.intermediate_dense": ("encoder.layers.{i}.layer_norm",),
-    "encoder.layers.{i}.feed_forward.output_dense": ("encoder.layers.{i}.feed_forward.activation",),
-    "encoder.encoder.layer.{i}.attention.output.dense": ("encoder.encoder.layer.{i}.attention.self.context",),
-    "encoder.encoder.layer.{i}.intermediate.dense": ("encoder.encoder.layer.{i}.attention.output.LayerNorm",),
-    "encoder.encoder.layer.{i}.output.dense": ("encoder.encoder.layer.{i}.intermediate.activation",),
-}
-
-
 def dense(s: Scene) -> Mistakes:
     """The affine maps of a layer, and what they may have been given by mistake."""
-    stage = next(pattern for pattern in DENSE_INPUT if pattern.format(i=s.layer) == s.name)
-    path = f"{s.scope}.out_proj" if stage.endswith("attention.output") else s.name
-    x = s.first(*DENSE_INPUT[stage])
-    yield from affine(s, x, path)
+    path = f"{s.scope}.out_proj" if s.name.endswith("attention.output") else s.name
+    yield from affine(s, s.given(), path)
     p = s.weights(path)
-    if "intermediate" in stage:
-        before = s.first("encoder.layers.{i}.residual", "encoder.encoder.layer.{i}.attention.output.residual")
-        yield "input taken before the layer norm", linear(before, **p)
-    elif "attention" not in stage:
-        bare = s.first("encoder.layers.{i}.feed_forward.intermediate_dense", "encoder.encoder.layer.{i}.intermediate.dense")
-        yield "input taken before the activation", linear(bare, **p)
+    if "intermediate" in s.name:
+        yield "input taken before the layer norm", linear(s.of_layer(_names(s).residual), **p)
+    elif "attention" not in s.name:
+        yield "input taken before the activation", linear(s.of_layer(_names(s).widened), **p)
 
 
 def residuals(s: Scene) -> Mistakes:
     """Sums of what goes past a block and what comes out of it."""
-    first = ".attention." in s.name or (s.config.model_type == "sew" and s.name.endswith(".residual"))
-    if s.config.model_type == "sew":
-        norm, block = "encoder.layers.{i}.layer_norm", "attention.output" if first else "feed_forward.output_dense"
-        before, branch = "encoder.layers.{i}.residual", s.near(block)
-    else:
-        norm, branch = "encoder.encoder.layer.{i}.attention.output.LayerNorm", s.near("dense")
-        before = "encoder.encoder.layer.{i}.attention.output.residual"
+    names = _names(s)
+    first = s.name == names.residual.format(i=s.layer)
+    branch = s.of_layer(names.attended if first else names.narrowed)
     yield "residual missing", branch
-    yield "block missing: the residual alone", layer_input(s) if first else s.first(norm)
+    yield "block missing: the residual alone", s.layer_input if first else s.of_layer(names.norm)
     if not first:
-        yield "residual taken before the layer norm", s.first(before) + branch
-        yield "residual taken from the layer's input", layer_input(s) + branch
+        yield "residual taken before the layer norm", s.of_layer(names.residual) + branch
+        yield "residual taken from the layer's input", s.layer_input + branch
+
+
+class _Names(NamedTuple):
+    """What the same stages of a layer are called."""
+
+    residual: str
+    norm: str
+    attended: str
+    widened: str
+    narrowed: str
+    projections: dict[str, str]
+
+
+_NAMES = {
+    "sew": _Names(
+        "encoder.layers.{i}.residual",
+        "encoder.layers.{i}.layer_norm",
+        "encoder.layers.{i}.attention.output",
+        "encoder.layers.{i}.feed_forward.intermediate_dense",
+        "encoder.layers.{i}.feed_forward.output_dense",
+        {"q": "q_proj", "k": "k_proj", "v": "v_proj"},
+    ),
+    "sew-d": _Names(
+        "encoder.encoder.layer.{i}.attention.output.residual",
+        "encoder.encoder.layer.{i}.attention.output.LayerNorm",
+        "encoder.encoder.layer.{i}.attention.output.dense",
+        "encoder.encoder.layer.{i}.intermediate.dense",
+        "encoder.encoder.layer.{i}.output.dense",
+        {"q": "query_proj", "k": "key_proj", "v": "value_proj"},
+    ),
+}
+
+
+def _names(s: Scene) -> _Names:
+    return _NAMES[s.config.model_type]
 
 
 def _split(mistakes: Mistakes, count: int) -> Iterator[tuple[str, Array]]:
     return ((said, split_heads(y, count)) for said, y in mistakes)
-
-
-def _projection(s: Scene) -> str:
-    n = s.name[-1]
-    return f"{n}_proj" if s.config.model_type == "sew" else {"q": "query_proj", "k": "key_proj", "v": "value_proj"}[n]
 
 
 def _projections(s: Scene) -> list[str]:

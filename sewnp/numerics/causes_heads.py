@@ -12,7 +12,6 @@ from sewnp.layers.softmax import log_softmax, softmax
 from sewnp.networks.base import FAMILIES
 from sewnp.networks.heads import cross_entropy
 from sewnp.numerics.causes import affine
-from sewnp.numerics.causes_attention import layer_input
 from sewnp.numerics.scene import Mistakes, Scene
 from sewnp.types import Array
 
@@ -24,12 +23,12 @@ def states(s: Scene) -> list[Array]:
 
 def upsampled(s: Scene) -> Mistakes:
     """Squeezed frames made wide."""
-    yield from affine(s, states(s)[-1], s.name)
+    yield from affine(s, s.given(), s.name)
 
 
 def restored(s: Scene) -> Mistakes:
     """Wide frames cut into frames, and the tail behind them."""
-    y, factor = s.used["encoder.upsample.activation"], s.config.squeeze_factor
+    y, factor = s.given(), s.config.squeeze_factor
     batch, n, _ = y.shape
     frames, hidden = s.right.shape[1:]
     tail = frames - n * factor
@@ -69,7 +68,7 @@ def mixes(s: Scene) -> Mistakes:
 
 def projectors(s: Scene) -> Mistakes:
     """The projection of the classification head."""
-    x = s.first("weighted_layers", "encoder.last_hidden_state")
+    x = s.given()
     yield from affine(s, x, s.name)
     if "weighted_layers" in s.used:
         yield "layer_weights ignored: the last layer", linear(states(s)[-1], **s.weights(s.name))
@@ -77,7 +76,7 @@ def projectors(s: Scene) -> Mistakes:
 
 def means(s: Scene) -> Mistakes:
     """Frames averaged otherwise."""
-    z = s.used["projector"]
+    z = s.given()
     frames, factor = z.shape[1], s.config.squeeze_factor
     yield "maximum instead of mean", z.max(axis=1)
     yield "first frame instead of the mean", z[:, 0]
@@ -97,17 +96,17 @@ def means(s: Scene) -> Mistakes:
 
 def logits(s: Scene) -> Mistakes:
     """Scores of tokens or labels."""
-    path, x = ("lm_head", s.first("encoder.last_hidden_state")) if s.model.head == "ctc" else ("classifier", s.first("pooled"))
+    path, x = "lm_head" if s.model.head == "ctc" else "classifier", s.given()
     yield from affine(s, x, path)
     yield "softmax applied already", softmax(s.right)
     yield "log softmax applied already", log_softmax(s.right)
     if s.model.head == "ctc" and s.used["encoder.upsample.projection"].shape[2] == x.shape[2]:
-        yield "upsampling skipped", linear(layer_input(s), **s.weights(path))
+        yield "upsampling skipped", linear(states(s)[-1], **s.weights(path))
 
 
 def log_probabilities(s: Scene) -> Mistakes:
     """Log softmax of the logits."""
-    x = s.used["logits"]
+    x = s.given()
     yield "logarithm to base 2", s.right / math.log(2)
     yield "logarithm to base 10", s.right / math.log(10)
     yield "softmax without the logarithm", softmax(x)

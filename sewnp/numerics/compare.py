@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sewnp.networks.stages import stage_of
 from sewnp.numerics.measure import Measure, measure, transposition
 from sewnp.numerics.replay import usable
-from sewnp.numerics.stages import kind_of
 from sewnp.types import Array
 
 Status = Literal["agrees", "diverges", "transposed", "shape", "not finite", "missing", "unknown"]
@@ -123,7 +123,7 @@ def judge_replay(
                     row, detail="; ".join(part for part in (row.detail, f"not judged: behind {cut}" if cut else "") if part)
                 )
             row = replace(row, local=alone.measure, origin=origin)
-            kind = kind_of(row.name)
+            kind = stage_of(row.name)
             if unusable:
                 cut, spread = cut or row.name, True
             elif not wrong and kind.kind == "float" and kind.axes.startswith("B"):  # others do not depend on what went before

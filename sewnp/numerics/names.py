@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sewnp.config import Config, SEWConfig, SEWDConfig
+from sewnp.config import Config, SEWDConfig
 from sewnp.errors import TraceError
 from sewnp.layers.attention import split_heads
+from sewnp.networks.stages import STAGES, Stage
 from sewnp.types import Array
 
 Turn = Callable[[Array], Array]
@@ -110,124 +111,52 @@ def transformers_names(config: Config) -> dict[str, Target]:
     several.  ``path.input`` is its first argument, ``path[1]`` the second element of what it returns, ``path@2`` what it returns when it is
     called a second time in the same pass (SEW-D projects queries and positions with one module), ``path/bmm`` the result of a torch function
     called by the module itself, and ``path.argument`` an argument given by name.  Paths may begin with the base model's (``sew.``) or not.
+    Stages that no module has keep our names.  Whatever else there is (containers, dropouts) is left out.
     """
-    base = _front_names(config)
-    for i in range(config.num_hidden_layers):
-        base |= _sew_layer_names(config, i) if isinstance(config, SEWConfig) else _sew_d_layer_names(config, i)
-    head = {
-        "lm_head": Target("logits"),
-        "classifier": Target("logits"),
-        "classifier.input": Target("pooled"),
-        "projector": Target("projector"),
-        "dropout": NO_STAGE,
-        "": NO_STAGE,
-        config.prefix: NO_STAGE,
-        "/log_softmax": Target("log_probs"),
-    }
-    if config.use_weighted_layer_sum:
-        head["projector.input"] = Target("weighted_layers")
-    return head | base | {f"{config.prefix}.{path}": target for path, target in base.items()}
-
-
-NO_STAGE = Target(None)
-TURNED = transposed(0, 2, 1)  # from (B, C, T), which torch's convolutions have
-
-
-def _front_names(config: Config) -> dict[str, Target]:
-    """What both families have around their layers."""
-    names = {
-        "feature_extractor": NO_STAGE,
-        "feature_dropout": NO_STAGE,
-        "layer_norm": Target("layer_norm"),
-        "feature_projection": Target("feature_projection"),
-        "encoder": Target("encoder.last_hidden_state"),
-        "encoder.attention_mask": Target("frame_mask"),
-        "encoder/max_pool1d": Target("encoder.squeezed_mask", lambda x: x[:, 0]),
-        "encoder.pos_conv_embed": NO_STAGE,
-        "encoder.pos_conv_embed.padding": NO_STAGE,
-        "encoder.pos_conv_embed.conv.parametrizations.weight": NO_STAGE,
-        "encoder.pos_conv_embed.conv.parametrizations.weight.0": Target("encoder.pos_conv_embed.conv.weight"),
-        "encoder.pos_conv_embed.conv": Target("encoder.pos_conv_embed.conv", TURNED),
-        "encoder.pos_conv_embed.activation": Target("encoder.pos_conv_embed.activation", TURNED),
-        "encoder.pool": Target("encoder.pool", TURNED),
-        "encoder.dropout": NO_STAGE,
-        "encoder.upsample": NO_STAGE,
-        "encoder.upsample.projection": Target("encoder.upsample.projection"),
-        "encoder.upsample.activation": Target("encoder.upsample.activation"),
-    }
-    for i in range(len(config.conv_dim)):
-        layer = f"feature_extractor.conv_layers.{i}"
-        names[layer] = NO_STAGE
-        names[f"{layer}.conv"] = Target(f"{layer}.conv", TURNED)
-        # torch's group norm takes channels first, its layer norm last
-        names[f"{layer}.layer_norm"] = Target(f"{layer}.layer_norm", TURNED if config.feat_extract_norm == "group" else as_is)
-        names[f"{layer}.activation"] = Target(f"{layer}.activation", TURNED)
-    if isinstance(config, SEWConfig):
-        return names | {"encoder.layer_norm.input": Target("encoder.squeezed"), "encoder.layer_norm": Target("encoder.layer_norm")}
-    return names | {
-        "encoder.encoder.input": Target("encoder.squeezed"),
-        "encoder.encoder": NO_STAGE,
-        "encoder.encoder.rel_embeddings.weight": Target("encoder.encoder.rel_embeddings"),
-        "encoder.encoder.LayerNorm": Target("encoder.encoder.LayerNorm"),
-        "encoder.encoder.layer.0.relative_pos": Target("encoder.encoder.relative_positions", lambda x: x[0]),
-    }
-
-
-def _sew_layer_names(config: SEWConfig, i: int) -> dict[str, Target]:
-    layer, heads = f"encoder.layers.{i}", config.num_attention_heads
-    attention, feed_forward = f"{layer}.attention", f"{layer}.feed_forward"
-    return {
-        layer: NO_STAGE,
-        f"{layer}.dropout": NO_STAGE,
-        **{f"{attention}.{n}_proj": Target(f"{attention}.{n}", split(heads)) for n in "qkv"},
-        f"{attention}/mul": Target(f"{attention}.scores"),
-        f"{attention}[1]": Target(f"{attention}.probabilities"),
-        f"{attention}.out_proj.input": Target(f"{attention}.context"),
-        f"{attention}.out_proj": Target(f"{attention}.output"),
-        attention: NO_STAGE,
-        f"{layer}.layer_norm.input": Target(f"{layer}.residual"),
-        f"{layer}.layer_norm": Target(f"{layer}.layer_norm"),
-        f"{feed_forward}.intermediate_dense": Target(f"{feed_forward}.intermediate_dense"),
-        f"{feed_forward}.intermediate_act_fn": Target(f"{feed_forward}.activation"),
-        f"{feed_forward}.intermediate_dropout": NO_STAGE,
-        f"{feed_forward}.output_dense": Target(f"{feed_forward}.output_dense"),
-        f"{feed_forward}.output_dropout": NO_STAGE,
-        feed_forward: NO_STAGE,
-        f"{layer}.final_layer_norm.input": Target(f"{layer}.final_residual"),
-        f"{layer}.final_layer_norm": Target(f"{layer}.final_layer_norm"),
-    }
-
-
-def _sew_d_layer_names(config: SEWDConfig, i: int) -> dict[str, Target]:
-    layer, heads = f"encoder.encoder.layer.{i}", config.num_attention_heads
-    attention = f"{layer}.attention.self"
-    terms = config.position_terms
-    names = {layer: NO_STAGE, f"{layer}.attention": NO_STAGE, f"{layer}.attention.output": NO_STAGE, f"{layer}.output": NO_STAGE}
-    names |= {f"{attention}.{n}_proj": Target(f"{attention}.{n[0]}", split(heads)) for n in ("query", "key", "value")}
-    names[f"{attention}/bmm"] = Target(f"{attention}.content", unstacked(heads))
-    # shared projections run on the positions whether their term is wanted or not
-    own = {"c2p": ("pos_k", "key_proj"), "p2c": ("pos_q", "query_proj")}
-    for term, (stage, projection) in own.items():
-        path = f"{attention}.{projection}@2" if config.share_att_key else f"{attention}.pos_{projection}"
-        names[path] = Target(f"{attention}.{stage}", split(heads)) if term in terms else NO_STAGE
-    # the first division is that of the keys, before their product with the queries
-    names |= {f"{attention}/div@{n}": Target(f"{attention}.{term}", unstacked(heads)) for n, term in enumerate(terms, 2)}
-    names |= {
-        f"{attention}/masked_fill.input": Target(f"{attention}.scores"),
-        f"{attention}[1]": Target(f"{attention}.probabilities"),
-        attention: Target(f"{attention}.context"),
-        f"{layer}.intermediate": NO_STAGE,
-        f"{layer}.intermediate.dense": Target(f"{layer}.intermediate.dense"),
-        f"{layer}.intermediate.intermediate_act_fn": Target(f"{layer}.intermediate.activation"),
-    }
-    for name in ("dropout", "pos_dropout"):
-        names[f"{attention}.{name}"] = NO_STAGE
-    for part in (f"{layer}.attention.output", f"{layer}.output"):
-        names[f"{part}.dense"] = Target(f"{part}.dense")
-        names[f"{part}.dropout"] = NO_STAGE
-        names[f"{part}.LayerNorm.input"] = Target(f"{part}.residual")
-        names[f"{part}.LayerNorm"] = Target(f"{part}.LayerNorm")
+    names = {"*": Target(None)} | {stage.name: Target(stage.name) for stage in STAGES if not (stage.module or "{i}" in stage.name)}
+    for stage in STAGES:
+        count = 1
+        if "{i}" in stage.name:
+            count = len(config.conv_dim) if stage.name.startswith("feature_extractor") else config.num_hidden_layers
+        turn = _turn(stage, config)
+        for path in filter(None, (_own_module(stage, config) or stage.module).split("|")):
+            for i in range(count):
+                target = Target(stage.name.format(i=i), turn)
+                names[path.format(i=i)] = names[f"{config.prefix}.{path.format(i=i)}"] = target
     return names
+
+
+def _turn(stage: Stage, config: Config) -> Turn:
+    """From the axes of transformers to ours."""
+    heads = config.num_attention_heads
+    if stage.name.endswith(".layer_norm") and stage.form == "channels first" and config.feat_extract_norm == "layer":
+        return as_is  # torch's layer norm takes channels last, its group norm first
+    turns: dict[str, Turn] = {
+        "same": as_is,
+        "channels first": CHANNELS_LAST,
+        "heads": split(heads),
+        "stacked heads": unstacked(heads),
+        "first": lambda x: x[0],
+        "first channel": lambda x: x[:, 0],
+    }
+    return turns[stage.form]
+
+
+def _own_module(stage: Stage, config: Config) -> str | None:
+    """The places that depend on the configuration: those of SEW-D's position terms, and what goes into the classification head."""
+    scope, _, last = stage.name.rpartition(".")
+    terms = config.position_terms
+    if last in ("c2p", "p2c") and last in terms:
+        # the first division is that of the keys, before their product with the queries
+        return f"{scope}/div@{2 + terms.index(last)}"
+    if last in ("pos_k", "pos_q") and {"pos_k": "c2p", "pos_q": "p2c"}[last] in terms and isinstance(config, SEWDConfig):
+        projection = {"pos_k": "key_proj", "pos_q": "query_proj"}[last]
+        return f"{scope}.{projection}@2" if config.share_att_key else f"{scope}.pos_{projection}"
+    return "projector.input" if last == "weighted_layers" and config.use_weighted_layer_sum else None
+
+
+CHANNELS_LAST = transposed(0, 2, 1)
+"""From (B, C, T), which torch's convolutions have."""
 
 
 def _named(key: str, names: Mapping[str, Target]) -> Target:
@@ -239,7 +168,7 @@ def _named(key: str, names: Mapping[str, Target]) -> Target:
         if pattern in names:
             found = names[pattern]
             return Target(found.stage and found.stage.replace("{i}", number[0]), found.turn)
-    return Target(key)
+    return names.get("*", Target(key))
 
 
 def _target(path: str, key: str, value: object) -> Target:

@@ -1,6 +1,5 @@
 """A stage and everything that it was computed from: where mistakes are tried out."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,8 @@ from sewnp.config import Config
 from sewnp.errors import TraceError
 from sewnp.layers.masking import frame_lengths
 from sewnp.model import Model
+from sewnp.networks.base import FAMILIES
+from sewnp.networks.stages import input_names, layer_of
 from sewnp.numerics.trace import Inputs
 from sewnp.types import Array
 
@@ -38,8 +39,7 @@ class Scene:
     @cached_property
     def layer(self) -> int:
         """Number of the layer that the stage belongs to, 0 for those outside."""
-        number = re.search(r"\.(\d+)\.", self.name)
-        return int(number[1]) if number else 0
+        return layer_of(self.name)
 
     @property
     def scope(self) -> str:
@@ -54,13 +54,23 @@ class Scene:
         """Whether the same scope has such a stage."""
         return (f"{self.scope}.{name}" if self.scope else name) in self.used
 
-    def first(self, *names: str) -> Array:
-        """The first of these stages that the run has.  ``{i}`` stands for the layer's number, ``{h}`` for that of the layer before."""
+    def given(self, number: int = 0) -> Array:
+        """What the stage was computed from: the input of that number in its row of the stage list."""
+        names = input_names(self.name, self.config)[number]
         for name in names:
-            found = self.used.get(name.format(i=self.layer, h=self.layer - 1))
-            if found is not None:
-                return found
+            if name in self.used:
+                return self.used[name]
         raise TraceError(f"{self.name}: none of {names} is in the run")
+
+    def of_layer(self, name: str) -> Array:
+        """A stage of the same layer, ``{i}`` in its name."""
+        return self.used[name.format(i=self.layer)]
+
+    @property
+    def layer_input(self) -> Array:
+        """What went into the layer of the stage."""
+        family = FAMILIES[self.config.model_type]
+        return self.used[family.layer_output.format(i=self.layer - 1) if self.layer else family.layer_input]
 
     def weights(self, path: str) -> Any:
         """What stands at a path of the base model's weights, with ``{i}`` in it, or of the head's."""

@@ -16,8 +16,8 @@ from sewnp.checkpoints import write_tensors
 from sewnp.checkpoints.files import whole_file
 from sewnp.errors import InputError, TraceError
 from sewnp.model import Model
+from sewnp.networks.stages import STAGE_LIST_VERSION, stage_of
 from sewnp.numerics.files import INPUT
-from sewnp.numerics.stages import STAGE_LIST_VERSION, kind_of
 from sewnp.types import Array
 from sewnp.version import __version__
 
@@ -112,7 +112,7 @@ def trace(
     model(**inputs.arguments(), see=recorder)
     chosen(recorder.seen, stages)  # a pattern that matched nothing is a mistake
     for name in recorder.values:
-        kind_of(name)
+        stage_of(name)
     return Trace(recorder.values, metadata(model, inputs), inputs)
 
 

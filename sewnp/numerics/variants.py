@@ -7,13 +7,13 @@ from itertools import takewhile
 import numpy as np
 
 from sewnp.model import Model
+from sewnp.networks.stages import stage_of
 from sewnp.numerics import causes, causes_attention, causes_heads
 from sewnp.numerics.compare import Comparison
 from sewnp.numerics.measure import largest_error, measure
 from sewnp.numerics.precision import in_precision
 from sewnp.numerics.replay import Replay
 from sewnp.numerics.scene import Mistakes, Scene, Variant
-from sewnp.numerics.stages import kind_of
 from sewnp.types import Array
 
 SEW, SEW_D = "encoder.layers.{i}", "encoder.encoder.layer.{i}"
@@ -85,7 +85,7 @@ LOWEST = -1e30
 
 def mistakes(scene: Scene) -> Mistakes:
     """What the stage becomes through each known mistake, one after the other."""
-    return VARIANTS[kind_of(scene.name).pattern](scene)
+    return VARIANTS[stage_of(scene.name).name](scene)
 
 
 def name_causes(

@@ -6,9 +6,9 @@ from typing import Any
 
 from sewnp.checkpoints.files import whole_folder, write_json
 from sewnp.errors import CheckpointError, InputError, TraceError
+from sewnp.networks.stages import STAGE_LIST_VERSION
 from sewnp.numerics.case_files import write_case
 from sewnp.numerics.cases import CASES
-from sewnp.numerics.stages import STAGE_LIST_VERSION
 from sewnp.numerics.suite import (
     CASES_FOLDER,
     FORMAT,

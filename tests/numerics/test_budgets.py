@@ -5,11 +5,11 @@ import pytest
 from numerics.cases import CASES, allowed, case, planted, truth
 
 from sewnp.errors import InputError
+from sewnp.networks.stages import stage_of
 from sewnp.numerics import (
     Precision,
     budgets,
     compare,
-    kind_of,
     local_budgets,
     measure,
     round_to_bfloat16,
@@ -48,8 +48,8 @@ def test_eps() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_integers_and_booleans_have_none(name: str) -> None:
     for table in allowed(name):
-        assert {kind_of(stage).kind for stage, budget in table.items() if budget == 0.0} <= {"integer", "boolean"}
-        assert all(budget > 0 for stage, budget in table.items() if kind_of(stage).kind == "float")
+        assert {stage_of(stage).kind for stage, budget in table.items() if budget == 0.0} <= {"integer", "boolean"}
+        assert all(budget > 0 for stage, budget in table.items() if stage_of(stage).kind == "float")
         assert all(budget < 1e-3 for budget in table.values())
         assert table.keys() == truth(name).keys()
 

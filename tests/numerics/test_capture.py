@@ -9,13 +9,13 @@ import torch
 import originals
 from sewnp.errors import ConfigError, InputError
 from sewnp.model import Model
+from sewnp.networks.stages import stage_of
 from sewnp.numerics import (
     Comparison,
     Inputs,
     budgets,
     compare,
     judge_replay,
-    kind_of,
     local_budgets,
     open_stages,
     replay,
@@ -81,7 +81,7 @@ def expected_stages(ours: Model, truth: Any, *, eager: bool = True) -> set[str]:
     hidden = {*NOT_MATERIALISED, *(() if eager else ONLY_EAGER)}
     if ours.config.num_hidden_layers == 0:
         hidden.add("encoder.encoder.relative_positions")
-    return {stage for stage in truth if kind_of(stage).pattern not in hidden}
+    return {stage for stage in truth if stage_of(stage).name not in hidden}
 
 
 @pytest.mark.parametrize("masks", [False, True])
@@ -94,7 +94,7 @@ def test_transformers_agrees_in_every_stage(name: str, head: Any, masks: bool) -
     truth, found = trace(ours, **inputs.arguments()), from_torch(theirs, **inputs.arguments())
     assert set(found) == expected_stages(ours, truth)
     allowed = dict.fromkeys(truth, 1e-12) | ({"log_probs": 1e-6, "loss": 1e-6} if head == "ctc" else {})
-    exact = {stage: allowed[stage] if kind_of(stage).kind == "float" else 0.0 for stage in truth}
+    exact = {stage: allowed[stage] if stage_of(stage).kind == "float" else 0.0 for stage in truth}
     assert compare(truth, found, exact, names=found).agrees
     same = {"fingerprint", "masking", "inputs", "stage_list", "dtype", "sewnp"}
     assert {key: found.metadata[key] for key in same} == {key: truth.metadata[key] for key in same}
@@ -120,7 +120,7 @@ def test_fused_attention_shows_no_scores_and_agrees_on_clips_that_are_all_paddin
     x = originals.clips(ours, frames=9)
     mask = originals.mask_of(ours, [9, 0, 4], x.shape[1])
     truth = trace(ours, x, mask)
-    allowed = {stage: 1e-12 if kind_of(stage).kind == "float" else 0.0 for stage in truth}
+    allowed = {stage: 1e-12 if stage_of(stage).kind == "float" else 0.0 for stage in truth}
     theirs.set_attn_implementation("sdpa")
     found = from_torch(theirs, x, mask)
     assert set(found) == expected_stages(ours, truth, eager=False)

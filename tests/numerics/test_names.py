@@ -10,7 +10,7 @@ from numerics.cases import CASES, case, truth
 
 from sewnp.config import SEWDConfig
 from sewnp.errors import TraceError
-from sewnp.numerics import kind_of
+from sewnp.networks.stages import stage_of
 from sewnp.numerics.names import read_map, renamed, transformers_names
 
 
@@ -116,7 +116,7 @@ def test_the_map_of_transformers_names_stages_of_ours(name: str) -> None:
     stages = {target.stage for target in names.values()} - {None}
     for stage in stages:
         assert stage is not None
-        kind_of(stage)
+        stage_of(stage)
     # all but what is not in a module's hands: read in the docstring of from_torch
     left = set(truth(name)) - stages
     assert left <= {"input_values", "masked_spec_embed", "encoder.masked_frames", "ctc.alpha", "ctc.losses", "loss"}

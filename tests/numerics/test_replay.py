@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numerics.cases import CASES, case, diagnosed, origins, planted, truth
 
+from sewnp.networks.stages import stage_of
 from sewnp.numerics import replay, run_in
 from sewnp.numerics.replay import usable
-from sewnp.numerics.stages import kind_of
 from sewnp.types import Array
 
 
@@ -72,7 +72,7 @@ def shift(stage: str) -> Callable[[dict[str, Array]], Array]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_wrong_leaf_of_any_stage_is_found_in_that_stage_alone(name: str) -> None:
     for stage in truth(name):
-        if kind_of(stage).kind == "float" and np.isfinite(truth(name)[stage]).any() and not _dead_end(name, stage):
+        if stage_of(stage).kind == "float" and np.isfinite(truth(name)[stage]).any() and not _dead_end(name, stage):
             assert list(origins(diagnosed(name, planted(name, {stage: shift(stage)})))) == [stage]
 
 
@@ -87,7 +87,7 @@ def test_several_independent_bugs_are_all_found_and_nothing_else(seed: int) -> N
     stages = [
         stage
         for stage in truth(name)
-        if kind_of(stage).kind == "float" and np.isfinite(truth(name)[stage]).any() and "ctc" not in stage
+        if stage_of(stage).kind == "float" and np.isfinite(truth(name)[stage]).any() and "ctc" not in stage
     ]
     chosen = sorted(rng.choice(len(stages), size=4, replace=False))
     bugs = {stages[i]: shift(stages[i]) for i in chosen}

@@ -10,9 +10,9 @@ from numerics.cases import CASES, case, truth
 import sewnp
 from sewnp.errors import InputError
 from sewnp.layers import frame_count, unseen, within
-from sewnp.numerics import Inputs, Recorder, Trace, fingerprint, kind_of, run_in, stage_list, trace
+from sewnp.networks.stages import STAGES, stage_of
+from sewnp.numerics import Inputs, Recorder, Trace, fingerprint, run_in, trace
 from sewnp.numerics.precision import in_precision, with_weights
-from sewnp.numerics.stages import KINDS
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -43,33 +43,34 @@ def test_every_stage_has_a_meaning_and_the_axes_that_it_is_said_to_have(name: st
         "L": {3},
         "1": {1},
     }
-    for stage in stage_list(recorded):
+    for name, value in recorded.items():
+        stage = stage_of(name)
         here = {"C": {config.conv_dim[-1]}}
-        if stage.name.startswith("feature_extractor"):
-            layer = int(stage.name.split(".")[2])
+        if name.startswith("feature_extractor"):
+            layer = int(name.split(".")[2])
             stack = {"kernels": config.conv_kernel[: layer + 1], "strides": config.conv_stride[: layer + 1]}
             here = {"C": {config.conv_dim[layer]}, "T": {frame_count(samples, **stack)}}
         of_tokens, _, of_labels = stage.axes.partition(" | ")
         stage_axes = (of_labels if of_labels and model.head == "classification" else of_tokens).split()
         if stage.name == "loss" and getattr(config, "ctc_loss_reduction", "") == "none":
             stage_axes = ["B"]
-        assert len(stage.shape) == len(stage_axes), stage
-        for size, axis in zip(stage.shape, stage_axes, strict=True):
-            assert size in (sizes | here)[axis], stage
-        assert recorded[stage.name].dtype.kind == {"float": "f", "integer": "i", "boolean": "b"}[stage.kind]
+        assert value.ndim == len(stage_axes), name
+        for size, axis in zip(value.shape, stage_axes, strict=True):
+            assert size in (sizes | here)[axis], name
+        assert value.dtype.kind == {"float": "f", "integer": "i", "boolean": "b"}[stage.kind]
         assert stage.meaning
 
 
 def test_every_kind_of_stage_occurs_in_some_run() -> None:
-    seen = {kind_of(stage).pattern for name in CASES for stage in truth(name)}
-    assert seen == {kind.pattern for kind in KINDS}
-    assert len({kind.pattern for kind in KINDS}) == len(KINDS)
+    seen = {stage_of(stage).name for name in CASES for stage in truth(name)}
+    assert seen == {stage.name for stage in STAGES}
+    assert len({stage.name for stage in STAGES}) == len(STAGES)
 
 
 def test_every_axis_is_explained() -> None:
     explained = set("BnTNCHIhdKGsRVSPL1")
     letters = {
-        letter for kind in KINDS for axis in kind.axes.replace("|", " ").split() for letter in re.findall(r"[A-Za-z1]", axis)
+        letter for stage in STAGES for axis in stage.axes.replace("|", " ").split() for letter in re.findall(r"[A-Za-z1]", axis)
     }
     assert letters <= explained
 
@@ -79,7 +80,7 @@ def test_every_axis_is_explained() -> None:
 )
 def test_a_name_that_is_no_stage(name: str) -> None:
     with pytest.raises(InputError, match="no stage of stage list 1 has this name"):
-        kind_of(name)
+        stage_of(name)
 
 
 def test_a_name_seen_twice_is_an_error() -> None:
@@ -175,4 +176,4 @@ def test_a_trace_is_a_mapping() -> None:
 def test_every_stage_keeps_the_dtype() -> None:
     for name in CASES:
         for stage, x in run_in(*case(name), "float32").items():
-            assert x.dtype == np.float32 or kind_of(stage).kind != "float", stage
+            assert x.dtype == np.float32 or stage_of(stage).kind != "float", stage

@@ -9,11 +9,11 @@ import pytest
 from numerics.cases import CASES, allowed, case, diagnosed, origins, planted
 from scipy.special import erf
 
+from sewnp.networks.stages import STAGES, stage_of
 from sewnp.numerics import Precision, run_in
 from sewnp.numerics.measure import largest_error
 from sewnp.numerics.precision import in_precision
 from sewnp.numerics.scene import Scene
-from sewnp.numerics.stages import KINDS, kind_of
 from sewnp.numerics.variants import VARIANTS, in_words, mistakes
 from sewnp.types import Array
 
@@ -68,15 +68,15 @@ def test_no_variant_is_dead() -> None:
         model, inputs = case(name)
         values = run_in(model, inputs, "float64")
         for stage in values:
-            kind = kind_of(stage).pattern
+            kind = stage_of(stage).name
             known |= {(kind, mistake) for mistake, _ in quietly(Scene(stage, model, values, inputs, values[stage]))}
-        seen |= {(kind_of(stage).pattern, mistake) for stage, mistake in everything_planted(name, precision)}
+        seen |= {(stage_of(stage).name, mistake) for stage, mistake in everything_planted(name, precision)}
     assert sorted({mistake for _, mistake in known} - {mistake for _, mistake in seen}) == []
-    assert {kind for kind, _ in seen} == {kind.pattern for kind in KINDS}
+    assert {kind for kind, _ in seen} == {stage.name for stage in STAGES}
 
 
 def test_every_kind_of_stage_has_its_mistakes() -> None:
-    assert set(VARIANTS) == {kind.pattern for kind in KINDS}
+    assert set(VARIANTS) == {stage.name for stage in STAGES}
 
 
 # -- the same again, but with values that are computed here, by other hands ------------------------------------------------------------
