@@ -32,7 +32,7 @@ from sewnp.ctc.decoding import Run, collapse, greedy_decode, greedy_path, runs
 from sewnp.ctc.fusion import Fusion, Spelling
 from sewnp.ctc.language_model import LanguageModel
 from sewnp.ctc.lattice import ctc_alpha, ctc_beta, extended_targets, log_likelihood, posteriors
-from sewnp.ctc.loss import clean_labels, ctc_loss
+from sewnp.ctc.loss import clean_labels, ctc_loss, ctc_loss_vjp
 from sewnp.ctc.prefix_search import ScoredText, prefix_search
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "ctc_alpha",
     "ctc_beta",
     "ctc_loss",
+    "ctc_loss_vjp",
     "extended_targets",
     "forced_align",
     "frames_needed",

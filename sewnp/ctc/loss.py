@@ -1,14 +1,15 @@
 """The CTC loss: minus the log-likelihood of the labels, with the conventions of torch and of transformers' CTC heads."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.ctc.lattice import check_blank, ctc_alpha, log_likelihood, refuse
+from sewnp.ctc.lattice import check_blank, ctc_alpha, ctc_beta, extended_targets, log_likelihood, posteriors, refuse
 from sewnp.errors import InputError
-from sewnp.layers.observe import unseen
-from sewnp.types import Array, See
+from sewnp.layers.observe import unseen, unseen_vjp
+from sewnp.types import Array, See, SeeVjp
 
 IGNORED = -100
 """The label that transformers pads with: dropped before the loss."""
@@ -75,16 +76,84 @@ def ctc_loss(
 
     Graves et al. (2006), section 4.1; reductions as in ``torch.nn.functional.ctc_loss``.
     """
+    log_probs = _checked(log_probs, reduction)
+    alpha = see("alpha", ctc_alpha(log_probs, targets, input_lengths, target_lengths, blank=blank))
+    losses = see("losses", _losses(log_probs, alpha, input_lengths, target_lengths, zero_infinity=zero_infinity))
+    return _reduced(losses, target_lengths, reduction)
+
+
+def ctc_loss_vjp(
+    log_probs: Array,
+    targets: npt.ArrayLike,
+    input_lengths: npt.ArrayLike,
+    target_lengths: npt.ArrayLike,
+    *,
+    blank: int,
+    reduction: Literal["mean", "sum", "none"] = "mean",
+    zero_infinity: bool = False,
+    see: SeeVjp = unseen_vjp,
+) -> tuple[Array, Callable[[Array], Array]]:
+    """:func:`ctc_loss`, and dloss -> dlog_probs (B, T, V), dloss being () or, without reduction, (B,).
+
+    Where a path stands on a token it reads that token's log-probability, so the derivative is minus the probability of standing there:
+    minus the :func:`posteriors`, summed over the states of each token.  Through :func:`sewnp.layers.log_softmax_vjp` it becomes, at the
+    logits, what the network said minus what was possible: softmax minus posteriors.  (torch's ctc_loss returns that already at its
+    log_probs, which is not their derivative; both give the same at the logits.)
+
+    An infeasible sample gets NaN at the frames within its length, with ``zero_infinity`` zeros; frames behind the length get 0, and so
+    does a sample without frames.  The pullback of the stage ``alpha`` is never called.
+
+    >>> fair = np.log(np.full((1, 2, 2), 0.5))  # "aa", "a_" and "_a" spell "a"
+    >>> loss, pullback = ctc_loss_vjp(fair, [[1]], [2], [1], blank=0)
+    >>> pullback(np.ones(()))[0].round(3)  # at either frame "a" is on 2 of the 3 paths
+    array([[-0.333, -0.667],
+           [-0.333, -0.667]])
+    """
+    log_probs = _checked(log_probs, reduction)
+    lengths = np.asarray(input_lengths), np.asarray(target_lengths)
+    alpha, _ = see("alpha", ctc_alpha(log_probs, targets, *lengths, blank=blank))
+    losses = _losses(log_probs, alpha, *lengths, zero_infinity=zero_infinity)
+    undefined = ~np.isfinite(losses)
+    losses, losses_back = see("losses", losses)
+
+    def pullback(dloss: Array) -> Array:
+        batch, frames, vocab_size = log_probs.shape
+        dlosses = np.broadcast_to(dloss, (batch,)).astype(log_probs.dtype)
+        if reduction == "mean":
+            dlosses = dlosses / (batch * np.maximum(lengths[1], 1)).astype(log_probs.dtype)
+        dlosses = losses_back(dlosses)
+        occupancy = posteriors(alpha, ctc_beta(log_probs, targets, *lengths, blank=blank))  # (B, T, N)
+        padding = np.arange(np.shape(targets)[1]) >= lengths[1][:, None]
+        extended = extended_targets(np.where(padding, blank, targets), blank=blank)  # (B, N)
+        dlog_probs = np.empty_like(log_probs)
+        for clip, states in enumerate(extended):
+            is_token = (states[:, None] == np.arange(vocab_size)).astype(log_probs.dtype)  # (N, V)
+            dlog_probs[clip] = -dlosses[clip] * (occupancy[clip] @ is_token)
+        in_clip = np.arange(frames) < lengths[0][:, None]
+        dlog_probs[undefined[:, None] & in_clip] = np.nan
+        dlog_probs[~in_clip] = 0
+        return dlog_probs
+
+    return _reduced(losses, target_lengths, reduction), pullback
+
+
+def _checked(log_probs: Array, reduction: str) -> Array:
     if reduction not in ("mean", "sum", "none"):
         raise InputError(f"reduction: expected mean, sum or none, found {reduction!r}")
-    log_probs = np.asarray(log_probs)
-    alpha = see("alpha", ctc_alpha(log_probs, targets, input_lengths, target_lengths, blank=blank))
+    return np.asarray(log_probs)
+
+
+def _losses(
+    log_probs: Array, alpha: Array, input_lengths: npt.ArrayLike, target_lengths: npt.ArrayLike, *, zero_infinity: bool
+) -> Array:
+    """The loss of each sample, (B,)."""
     losses = 0.0 - log_likelihood(alpha, input_lengths, target_lengths)  # a plain minus sign would make -0.0 of certainty
     in_clip = np.arange(log_probs.shape[1]) < np.asarray(input_lengths)[:, None]
     losses = np.where((np.isnan(log_probs).any(axis=2) & in_clip).any(axis=1), np.nan, losses)
-    if zero_infinity:
-        losses = np.where(np.isinf(losses), 0, losses)
-    losses = see("losses", losses)
+    return np.where(np.isinf(losses), 0, losses) if zero_infinity else losses
+
+
+def _reduced(losses: Array, target_lengths: npt.ArrayLike, reduction: str) -> Array:
     if reduction == "none":
         return losses
     if reduction == "sum":

@@ -31,7 +31,11 @@ class Masks(NamedTuple):
 
 
 def frame_count(samples: int, *, kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Frames that a convolution stack makes of so many samples; 0 or less where there are too few for one frame."""
+    """Frames that a convolution stack makes of so many samples; 0 or less where there are too few for one frame.
+
+    >>> frame_count(16000, kernels=(10, 3), strides=(5, 2))
+    1599
+    """
     for kernel, stride in zip(kernels, strides, strict=True):
         samples = conv_length(samples, kernel=kernel, stride=stride)
     return samples
@@ -41,7 +45,12 @@ def frame_lengths(attention_mask: Array, *, kernels: Sequence[int], strides: Seq
     """Real frames of each clip.  attention_mask (B, n), 1 for a real sample and 0 for padding, any dtype -> (B,) int64.
 
     Only the number of ones counts, not where they stand: a clip padded on the left is taken for one padded on the right, as in the
-    original.  Can be 0 or less.  Raises InputError for a mask that is not two-dimensional, or holds anything but 0 and 1.
+    original.  Can be 0 or less.
+
+    >>> frame_lengths(np.array([[1, 1, 1, 1], [1, 1, 1, 0]]), kernels=(2,), strides=(2,))
+    array([2, 1])
+
+    Raises InputError for a mask that is not two-dimensional, or holds anything but 0 and 1.
     """
     if attention_mask.ndim != 2:
         raise InputError(f"attention_mask: expected shape (batch, samples), found {attention_mask.shape}")
@@ -55,6 +64,10 @@ def frame_mask(lengths: Array, frames: int, *, masking: Masking = "any") -> Arra
     """True for the real frames of each clip.  lengths (B,) -> (B, frames) bool.
 
     A length of 0 or less gives a row of False under "any".  Under "floor" it counts from the end: 0 is the whole row, -1 all but the last.
+
+    >>> frame_mask(np.array([2, 0]), 3).astype(int)
+    array([[1, 1, 0],
+           [0, 0, 0]])
     """
     _check_masking(masking)
     if masking == "floor":
@@ -63,7 +76,11 @@ def frame_mask(lengths: Array, frames: int, *, masking: Masking = "any") -> Arra
 
 
 def squeeze_mask(mask: Array, factor: int, *, masking: Masking = "any") -> Array:
-    """True for the real squeezed frames.  (B, T) bool -> (B, T // factor) bool: any frame of the group ("any"), or the whole group ("floor")."""
+    """True for the real squeezed frames.  (B, T) bool -> (B, T // factor) bool: any frame of the group ("any"), or the whole group ("floor").
+
+    >>> squeeze_mask(np.array([[True, True, True, False]]), 2), squeeze_mask(np.array([[True, True, True, False]]), 2, masking="floor")
+    (array([[ True,  True]]), array([[ True, False]]))
+    """
     _check_masking(masking)
     batch, frames = mask.shape
     squeezed = frames // factor
@@ -73,12 +90,21 @@ def squeeze_mask(mask: Array, factor: int, *, masking: Masking = "any") -> Array
 
 
 def key_mask(mask: Array) -> Array:
-    """A mask over frames as attention reads it, hiding keys from every query.  (B, N) -> (B, 1, 1, N)"""
+    """A mask over frames as attention reads it, hiding keys from every query.  (B, N) -> (B, 1, 1, N)
+
+    >>> key_mask(np.array([[True, False]]))
+    array([[[[ True, False]]]])
+    """
     return mask[:, None, None, :]
 
 
 def query_key_mask(mask: Array) -> Array:
-    """The same, with padded queries looking nowhere ("floor" rules of SEW-D).  (B, N) -> (B, 1, N, N)"""
+    """The same, with padded queries looking nowhere ("floor" rules of SEW-D).  (B, N) -> (B, 1, N, N)
+
+    >>> query_key_mask(np.array([[True, False]]))
+    array([[[[ True, False],
+             [False, False]]]])
+    """
     return mask[:, None, None, :] & mask[:, None, :, None]
 
 
@@ -86,6 +112,9 @@ def clip_masks(mask: Array, *, factor: int, masking: Masking = "any", disentangl
     """All that a network has to know of padding.  mask (B, T) bool, True for real frames; factor: of the squeeze.
 
     disentangled: for SEW-D, which under the "floor" rules masks queries too.  One stage, ``squeezed_mask`` (B, N).
+
+    >>> clip_masks(np.array([[True, True, True, False]]), factor=2).attended
+    array([[[[ True,  True]]]])
     """
     squeezed = see("squeezed_mask", squeeze_mask(mask, factor, masking=masking))
     return Masks(mask, query_key_mask(squeezed) if disentangled and masking == "floor" else key_mask(squeezed))

@@ -5,7 +5,7 @@ that goes through ``windowed_states``, with the statistics that ``WindowMoments`
 """
 
 from sewnp.networks.base import FAMILIES, Family, base_model
-from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logits, weighted_layers
+from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logits
 from sewnp.networks.moments import Moments, WindowMoments, convolution_moments, fold_norm, fold_statistics
 from sewnp.networks.outputs import Output
 from sewnp.networks.run import Fast, run
@@ -35,6 +35,5 @@ __all__ = [
     "plan_windows",
     "run",
     "stage_of",
-    "weighted_layers",
     "windowed_states",
 ]

@@ -1,14 +1,13 @@
 """The heads: logits per frame for CTC, logits per clip for classification."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from sewnp.errors import InputError
-from sewnp.layers.linear import linear
-from sewnp.layers.observe import unseen
+from sewnp.layers.linear import linear, linear_vjp
+from sewnp.layers.observe import unseen, unseen_vjp
+from sewnp.layers.pooling import masked_mean, masked_mean_vjp
 from sewnp.layers.softmax import log_softmax, softmax
-from sewnp.types import Array, See, Weights
+from sewnp.types import Array, Pullback, See, SeeVjp, Weights
 
 
 def ctc_logits(x: Array, p: Weights) -> Array:
@@ -16,13 +15,15 @@ def ctc_logits(x: Array, p: Weights) -> Array:
     return linear(x, **p["lm_head"])
 
 
-def weighted_layers(hidden_states: Sequence[Array], layer_weights: Array) -> Array:
-    """The hidden states mixed by a learned softmax.  L + 1 arrays (B, N, H), layer_weights (L + 1,) -> (B, N, H), at the squeezed rate."""
-    shares = softmax(layer_weights)
-    mixed = shares[0] * hidden_states[0]
-    for share, state in zip(shares[1:], hidden_states[1:], strict=True):
-        mixed = mixed + share * state
-    return mixed
+def ctc_logits_vjp(x: Array, p: Weights) -> tuple[Array, Pullback]:
+    """:func:`ctc_logits`, and dy -> dx, {"lm_head": gradients}."""
+    y, linear_back = linear_vjp(x, **p["lm_head"])
+
+    def pullback(dy: Array) -> tuple[Array, Weights]:
+        dx, grads = linear_back(dy)
+        return dx, {"lm_head": grads}
+
+    return y, pullback
 
 
 def classification_logits(x: Array, p: Weights, *, mask: Array | None = None, see: See = unseen) -> Array:
@@ -32,12 +33,25 @@ def classification_logits(x: Array, p: Weights, *, mask: Array | None = None, se
     frame that counts gives NaN, as 0 / 0 does in the original.
     """
     z = see("projector", linear(x, **p["projector"]))  # (B, T, P)
-    if mask is None:
-        pooled = z.mean(axis=1)
-    else:
-        with np.errstate(invalid="ignore"):  # the NaN of an empty clip is the answer
-            pooled = np.where(mask[:, :, None], z, z.dtype.type(0)).sum(axis=1) / mask.sum(axis=1, keepdims=True).astype(z.dtype)
-    return linear(see("pooled", pooled), **p["classifier"])
+    return linear(see("pooled", masked_mean(z, mask)), **p["classifier"])
+
+
+def classification_logits_vjp(
+    x: Array, p: Weights, *, mask: Array | None = None, see: SeeVjp = unseen_vjp
+) -> tuple[Array, Pullback]:
+    """:func:`classification_logits`, and dy -> dx, {"projector": gradients, "classifier": gradients}."""
+    z, project_back = linear_vjp(x, **p["projector"])
+    z, projected_back = see("projector", z)
+    pooled, mean_back = masked_mean_vjp(z, mask)
+    pooled, pooled_back = see("pooled", pooled)
+    y, classify_back = linear_vjp(pooled, **p["classifier"])
+
+    def pullback(dy: Array) -> tuple[Array, Weights]:
+        dpooled, classifier = classify_back(dy)
+        dx, projector = project_back(projected_back(mean_back(pooled_back(dpooled))))
+        return dx, {"projector": projector, "classifier": classifier}
+
+    return y, pullback
 
 
 def cross_entropy(logits: Array, labels: Array) -> Array:
@@ -45,6 +59,27 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 
     Where all are left out, NaN, as in torch.  Raises InputError for labels of another shape or dtype, or out of range.
     """
+    rows, kept = _kept_labels(logits, labels)
+    if not len(rows):
+        return np.array(np.nan, dtype=logits.dtype)
+    return np.asarray(-log_softmax(logits)[rows, kept].mean(), dtype=logits.dtype)
+
+
+def cross_entropy_vjp(logits: Array, labels: Array) -> tuple[Array, Pullback]:
+    """:func:`cross_entropy`, and dloss -> dlogits: softmax minus one at the label, shared by the clips that count; 0 for those left out."""
+    rows, kept = _kept_labels(logits, labels)
+
+    def pullback(dloss: Array) -> Array:
+        dlogits = np.zeros_like(logits)
+        dlogits[rows] = softmax(logits[rows])
+        dlogits[rows, kept] -= 1
+        return dlogits * (dloss / max(1, len(rows))).astype(logits.dtype)
+
+    return cross_entropy(logits, labels), pullback
+
+
+def _kept_labels(logits: Array, labels: Array) -> tuple[Array, Array]:
+    """The clips that have a label, and their labels."""
     labels = np.asarray(labels)
     batch, classes = logits.shape
     if labels.dtype.kind not in "iu" or labels.size != batch:
@@ -56,7 +91,5 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
         raise InputError(
             f"labels: expected 0 to {classes - 1} or -100, found {labels[wrong][0]} for clip {np.flatnonzero(wrong)[0]}"
         )
-    if not kept.any():
-        return np.array(np.nan, dtype=logits.dtype)
     rows = np.flatnonzero(kept)
-    return np.asarray(-log_softmax(logits)[rows, labels[rows]].mean(), dtype=logits.dtype)
+    return rows, labels[rows]

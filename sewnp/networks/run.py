@@ -13,9 +13,10 @@ from sewnp.ctc.loss import clean_labels, ctc_loss
 from sewnp.errors import InputError
 from sewnp.layers.masking import Masking, Masks, clip_masks, frame_lengths, frame_mask
 from sewnp.layers.observe import unseen, within
+from sewnp.layers.pooling import weighted_layers
 from sewnp.layers.softmax import log_softmax
 from sewnp.networks.base import FAMILIES, base_model
-from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logits, weighted_layers
+from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logits
 from sewnp.networks.outputs import Output
 from sewnp.parameters import Head
 from sewnp.types import Array, See, Weights

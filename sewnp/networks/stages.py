@@ -12,7 +12,7 @@ from typing import Literal
 from sewnp.config import Config
 from sewnp.errors import InputError
 
-STAGE_LIST_VERSION = 1
+STAGE_LIST_VERSION = 2
 """Counts up whenever a name changes its meaning, its axes or its place."""
 
 Kind = Literal["float", "integer", "boolean"]
@@ -197,12 +197,16 @@ STAGES: tuple[Stage, ...] = (
         f"{_SEW_D_SELF}.content", "B h N N", "scaled products of queries and keys", "sew-d", (f"{_SEW_D_SELF}.q", f"{_SEW_D_SELF}.k"),
         module=f"{_SEW_D_SELF}/bmm", form="stacked heads",
     ),
-    Stage(f"{_SEW_D_SELF}.pos_k", "1 h R d", "keys of the position table", "sew-d", (_TABLE,), form="heads"),
+    Stage(
+        f"{_SEW_D_SELF}.table", "R H", "the table as this layer uses it, before its projections", "sew-d", (_TABLE,),
+        module=f"{_SEW_D_SELF}.pos_dropout", dropout="activation_dropout",
+    ),
+    Stage(f"{_SEW_D_SELF}.pos_k", "1 h R d", "keys of the position table", "sew-d", (f"{_SEW_D_SELF}.table",), form="heads"),
     Stage(
         f"{_SEW_D_SELF}.c2p", "B h N N", "scaled content-to-position term", "sew-d",
         (f"{_SEW_D_SELF}.q", f"{_SEW_D_SELF}.pos_k", "encoder.encoder.relative_positions"), form="stacked heads",
     ),
-    Stage(f"{_SEW_D_SELF}.pos_q", "1 h R d", "queries of the position table", "sew-d", (_TABLE,), form="heads"),
+    Stage(f"{_SEW_D_SELF}.pos_q", "1 h R d", "queries of the position table", "sew-d", (f"{_SEW_D_SELF}.table",), form="heads"),
     Stage(
         f"{_SEW_D_SELF}.p2c", "B h N N", "scaled position-to-content term", "sew-d",
         (f"{_SEW_D_SELF}.k", f"{_SEW_D_SELF}.pos_q", "encoder.encoder.relative_positions"), form="stacked heads",

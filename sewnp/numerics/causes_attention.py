@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sewnp.layers.attention import merge_heads, split_heads
 from sewnp.layers.disentangled import content_to_position, log_buckets, position_to_content, score_scale
+from sewnp.layers.heads import merge_heads, split_heads
 from sewnp.layers.linear import linear
 from sewnp.layers.masking import key_mask, query_key_mask
 from sewnp.layers.normalization import layer_norm
@@ -126,6 +126,13 @@ def positions(s: Scene) -> Mistakes:
 def tables(s: Scene) -> Mistakes:
     """The table of positions as stored."""
     yield "rows in reverse order", s.right[::-1]
+
+
+def layer_tables(s: Scene) -> Mistakes:
+    """The table as a layer uses it."""
+    yield from tables(s)
+    if "encoder.encoder.LayerNorm" in s.used:
+        yield "not normalised: the table as stored", s.used["encoder.encoder.rel_embeddings"]
 
 
 def buckets(s: Scene) -> Mistakes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sewnp.config import Config, SEWDConfig
 from sewnp.errors import TraceError
-from sewnp.layers.attention import split_heads
+from sewnp.layers.heads import split_heads
 from sewnp.networks.stages import STAGES, Stage
 from sewnp.types import Array
 

@@ -52,6 +52,7 @@ VARIANTS: dict[str, Variant] = {
     "encoder.encoder.relative_positions": causes_attention.buckets,
     **{f"{SEW_D}.attention.self.{n}": causes_attention.heads for n in "qkv"},
     f"{SEW_D}.attention.self.content": causes_attention.content,
+    f"{SEW_D}.attention.self.table": causes_attention.layer_tables,
     **{f"{SEW_D}.attention.self.{n}": causes_attention.positions for n in ("pos_k", "pos_q")},
     **{f"{SEW_D}.attention.self.{n}": causes_attention.position_terms for n in ("c2p", "p2c")},
     f"{SEW_D}.attention.self.scores": causes_attention.sums,

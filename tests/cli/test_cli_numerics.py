@@ -62,7 +62,7 @@ def test_trace_writes_every_stage_with_its_budget(model: str, ours: Path, capsys
     assert len(stages) > 40
     assert stages["logits"].dtype == np.float64
     assert json.loads(stages.metadata["budgets"]).keys() == set(stages)
-    assert stages.metadata["stage_list"] == "1"
+    assert stages.metadata["stage_list"] == "2"
     assert stages.arguments()["input_values"].shape == (1, 160)
     again = ours.with_name("again.safetensors")
     assert main(["trace", str(ours.with_name("clip.wav")), "--model", model, "-o", str(again)]) == 0

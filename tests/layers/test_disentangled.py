@@ -442,7 +442,9 @@ def test_good_manners(shared):
         return disentangled_attention(x, p, table=table, relative=relative, mask=mask, **options, **see)
 
     first, last = ["q", "k", "v"], ["scores", "probabilities", "context"]
-    assert_good_manners(layer, x, p, table, relative, mask, stages=[*first, "content", "pos_k", "c2p", "pos_q", "p2c", *last])
+    assert_good_manners(
+        layer, x, p, table, relative, mask, stages=[*first, "content", "table", "pos_k", "c2p", "pos_q", "p2c", *last]
+    )
     assert_good_manners(layer, x, p, None, None, None, stages=[*first, "content", *last])
     content, positions = rng.normal(size=(2, 1, 5, 3)), rng.normal(size=(1, 1, 8, 3))
     assert_good_manners(content_to_position, content, positions, relative)

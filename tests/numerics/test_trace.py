@@ -79,7 +79,7 @@ def test_every_axis_is_explained() -> None:
     "name", ["", "encoder", "encoder.layers.0", "encoder.layers.{i}.residual", "encoder.layers.0.attention.q.1", "logits2"]
 )
 def test_a_name_that_is_no_stage(name: str) -> None:
-    with pytest.raises(InputError, match="no stage of stage list 1 has this name"):
+    with pytest.raises(InputError, match="no stage of stage list 2 has this name"):
         stage_of(name)
 
 
@@ -133,7 +133,7 @@ def test_the_metadata_tells_what_was_run() -> None:
     said = trace(model, **inputs.arguments()).metadata
     assert {key: said[key] for key in ("sewnp", "stage_list", "model", "dtype", "masking")} == {
         "sewnp": sewnp.__version__,
-        "stage_list": "1",
+        "stage_list": "2",
         "model": "model",
         "dtype": "float32",
         "masking": "floor",

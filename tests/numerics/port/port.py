@@ -290,6 +290,7 @@ def disentangled(
     scale = score_scale(q.shape[3], 1 + ("c2p" in terms) + ("p2c" in terms))
     scores = see(f"{a}.content", q @ (k / scale).mT)
     if table is not None and relative is not None:
+        table = see(f"{a}.table", table)
         if "c2p" in terms:
             pos_k = heads(linear(table[None], w, f"{a}.key_proj" if shared else f"{a}.pos_key_proj"), count)
             scores = scores + see(f"{a}.c2p", content_to_position(q, see(f"{a}.pos_k", pos_k), relative) / scale)
