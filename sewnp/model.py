@@ -1,7 +1,7 @@
 """A model: configuration, weights, tokenizer and features tied together, ready to be called."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property, partial
@@ -17,8 +17,9 @@ from sewnp.costs import attention_bytes, memory
 from sewnp.ctc import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError
 from sewnp.fast import FastTrunk, default_threads
+from sewnp.gradients import Dropout, Gradients, compute_gradients
 from sewnp.layers.masking import Masking
-from sewnp.layers.observe import unseen
+from sewnp.layers.observe import unseen, unseen_vjp
 from sewnp.layers.softmax import softmax
 from sewnp.long import Progress, pipeline_logits, quietly, survey, window_frames, windowed_logits
 from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
@@ -29,7 +30,7 @@ from sewnp.speech.features import Clip, FeatureExtractor, Features
 from sewnp.speech.stream import Recording, open_recording
 from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.speech.transcript import Transcript, transcript_from_logits
-from sewnp.types import Array, See, Weights
+from sewnp.types import Array, See, SeeVjp, Weights
 
 Engine: TypeAlias = Literal["fast", "textbook"]
 """What a model computes with."""
@@ -87,16 +88,7 @@ class Model:
         and clips so long that attention would not fit into this machine's memory.
         """
         looked_at = see is not unseen or output_attentions
-        x = self._checked_input(_array("input_values", input_values), looked_at=looked_at)
-        batch, samples = x.shape
-        mask = None if attention_mask is None else _array("attention_mask", attention_mask)
-        if mask is not None and mask.shape != x.shape:
-            raise InputError(f"attention_mask: expected shape {x.shape}, found {mask.shape}")
-        hidden = None if mask_time_indices is None else _array("mask_time_indices", mask_time_indices)
-        if hidden is not None and hidden.shape != (batch, self.config.frames(samples)):
-            raise InputError(f"mask_time_indices: expected shape {(batch, self.config.frames(samples))}, found {hidden.shape}")
-        if hidden is not None and self.config.apply_spec_augment and "masked_spec_embed" not in self.weights[self.config.prefix]:
-            raise InputError("mask_time_indices: this model has no masked_spec_embed (mask_time_prob and mask_feature_prob are 0)")
+        x, mask, hidden = self._checked_arguments(input_values, attention_mask, mask_time_indices, looked_at=looked_at)
         return run(
             self.weights,
             self.config,
@@ -106,9 +98,60 @@ class Model:
             masking=self.masking,
             attention_mask=mask,
             labels=None if labels is None else _array("labels", labels),
-            time_mask=None if hidden is None else hidden.astype(bool),
+            time_mask=hidden,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
+            see=see,
+        )
+
+    def gradients(
+        self,
+        input_values: Array,
+        labels: npt.ArrayLike,
+        attention_mask: npt.ArrayLike | None = None,
+        mask_time_indices: npt.ArrayLike | None = None,
+        *,
+        mask_feature_indices: npt.ArrayLike | None = None,
+        skip_layers: Collection[int] = (),
+        dropout: Dropout = None,
+        freeze: str | Iterable[str] = (),
+        input_gradient: bool = False,
+        see: SeeVjp = unseen_vjp,
+    ) -> Gradients:
+        """The loss and its gradients, by the plain layers.  Arrays as for calling the model.
+
+        mask_feature_indices: (B, H) bool, channels set to 0 before the encoder (SpecAugment).  skip_layers: numbers of transformer layers to
+        leave out (LayerDrop).  dropout: a generator, to drop at the configuration's rates; or, by a stage's name or a pattern with * and ?,
+        factors that broadcast to the stage and multiply it, such as 0 and 1 / (1 - p).  freeze: what gets no gradients: "feature_encoder"
+        (the convolutions), "base" (the base model), names of weights or beginnings of names as ``flat_weights`` spells them, one or several;
+        the first two cost no backward work.  input_gradient: also the gradient by ``input_values``.  see: shown every stage by name, it
+        returns what the network goes on with and the pullback of what it did; both recorded and replaced gradients are those by the value
+        that the network went on with, behind dropout.
+
+        Raises InputError for a model without a head, ``skip_layers`` of a head that mixes all layers, what calling the model refuses, and
+        names that nothing has.
+        """
+        x, mask, hidden = self._checked_arguments(input_values, attention_mask, mask_time_indices, looked_at=True)
+        channels = None if mask_feature_indices is None else _array("mask_feature_indices", mask_feature_indices)
+        if channels is not None and channels.shape != (len(x), self.config.hidden_size):
+            raise InputError(f"mask_feature_indices: expected shape {(len(x), self.config.hidden_size)}, found {channels.shape}")
+        for number in skip_layers:
+            if number not in range(self.config.num_hidden_layers):
+                raise InputError(f"skip_layers: expected numbers from 0 to {self.config.num_hidden_layers - 1}, found {number!r}")
+        return compute_gradients(
+            self.weights,
+            self.config,
+            x,
+            _array("labels", labels),
+            head=self.head,
+            masking=self.masking,
+            attention_mask=mask,
+            time_mask=hidden,
+            feature_mask=None if channels is None else channels.astype(bool),
+            skip_layers=skip_layers,
+            dropout=dropout,
+            freeze=freeze,
+            input_gradient=input_gradient,
             see=see,
         )
 
@@ -269,6 +312,23 @@ class Model:
                 f"{name}: attention over {samples} samples at once needs about {needed / 2**30:.0f} GiB of memory, more than the"
                 f" {memory() / 2**30:.0f} GiB of this machine; split the clip"
             )
+
+    def _checked_arguments(
+        self, input_values: Array, attention_mask: Any, mask_time_indices: Any, *, looked_at: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        """Waveform, attention mask, and frames to hide, (B, T) bool."""
+        x = self._checked_input(_array("input_values", input_values), looked_at=looked_at)
+        mask = None if attention_mask is None else _array("attention_mask", attention_mask)
+        if mask is not None and mask.shape != x.shape:
+            raise InputError(f"attention_mask: expected shape {x.shape}, found {mask.shape}")
+        if mask_time_indices is None:
+            return x, mask, None
+        hidden, expected = _array("mask_time_indices", mask_time_indices), (len(x), self.config.frames(x.shape[1]))
+        if hidden.shape != expected:
+            raise InputError(f"mask_time_indices: expected shape {expected}, found {hidden.shape}")
+        if self.config.apply_spec_augment and "masked_spec_embed" not in self.weights[self.config.prefix]:
+            raise InputError("mask_time_indices: this model has no masked_spec_embed (mask_time_prob and mask_feature_prob are 0)")
+        return x, mask, hidden.astype(bool)
 
     def _checked_input(self, x: Array, *, looked_at: bool) -> Array:
         if x.ndim != 2 or x.dtype.kind != "f":

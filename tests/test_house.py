@@ -21,7 +21,7 @@ FLOORS = [
     {"parameters", "presets"},
     {"initialization", "costs"},
     {"networks", "checkpoints", "speech"},
-    {"fast"},
+    {"fast", "gradients"},
     {"long"},
     {"model"},
     {"loading"},

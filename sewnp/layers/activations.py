@@ -299,6 +299,8 @@ def activation(name: str) -> Callable[[Array], Array]:
 def activation_vjp(x: Array, activation: Callable[[Array], Array]) -> tuple[Array, Callable[[Array], Array]]:
     """An activation of the table applied, and dy -> dx: dy times the derivative at x, element by element.
 
+    Where the derivative is 0 nothing comes back, not even NaN: as in torch, whose relu and clips choose and do not multiply.
+
     >>> y, pullback = activation_vjp(np.array([-1.0, 2.0]), relu2)
     >>> y, pullback(np.array([1.0, 1.0]))
     (array([0., 4.]), array([0., 4.]))
@@ -308,4 +310,9 @@ def activation_vjp(x: Array, activation: Callable[[Array], Array]) -> tuple[Arra
     if activation not in DERIVATIVES:
         raise ConfigError(f"activation: expected one with a known derivative, a value of ACTIVATIONS, found {activation!r}")
     derivative = DERIVATIVES[activation]
-    return activation(x), lambda dy: dy * derivative(x)
+
+    def pullback(dy: Array) -> Array:
+        slope = derivative(x)
+        return np.where(slope == 0, slope, dy * slope)
+
+    return activation(x), pullback

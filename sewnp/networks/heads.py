@@ -6,7 +6,7 @@ from sewnp.errors import InputError
 from sewnp.layers.linear import linear, linear_vjp
 from sewnp.layers.observe import unseen, unseen_vjp
 from sewnp.layers.pooling import masked_mean, masked_mean_vjp
-from sewnp.layers.softmax import log_softmax, softmax
+from sewnp.layers.softmax import log_softmax, log_softmax_vjp
 from sewnp.types import Array, Pullback, See, SeeVjp, Weights
 
 
@@ -68,12 +68,12 @@ def cross_entropy(logits: Array, labels: Array) -> Array:
 def cross_entropy_vjp(logits: Array, labels: Array) -> tuple[Array, Pullback]:
     """:func:`cross_entropy`, and dloss -> dlogits: softmax minus one at the label, shared by the clips that count; 0 for those left out."""
     rows, kept = _kept_labels(logits, labels)
+    log_probs, softmax_back = log_softmax_vjp(logits)
 
     def pullback(dloss: Array) -> Array:
-        dlogits = np.zeros_like(logits)
-        dlogits[rows] = softmax(logits[rows])
-        dlogits[rows, kept] -= 1
-        return dlogits * (dloss / max(1, len(rows))).astype(logits.dtype)
+        dlog_probs = np.zeros_like(log_probs)
+        dlog_probs[rows, kept] = -dloss / max(1, len(rows))
+        return softmax_back(dlog_probs)
 
     return cross_entropy(logits, labels), pullback
 

@@ -4,22 +4,33 @@ Whoever looks gets the textbook: the plain layers run wherever stages are shown 
 :class:`Fast`, gets masks, heads, losses and outputs from here, and never repeats them.
 """
 
-from typing import Protocol
+from collections.abc import Callable, Collection
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from sewnp.config import Config
-from sewnp.ctc.loss import clean_labels, ctc_loss
+from sewnp.ctc.loss import clean_labels, ctc_loss, ctc_loss_vjp
 from sewnp.errors import InputError
 from sewnp.layers.masking import Masking, Masks, clip_masks, frame_lengths, frame_mask
-from sewnp.layers.observe import unseen, within
-from sewnp.layers.pooling import weighted_layers
-from sewnp.layers.softmax import log_softmax
-from sewnp.networks.base import FAMILIES, base_model
-from sewnp.networks.heads import classification_logits, cross_entropy, ctc_logits
+from sewnp.layers.observe import unseen, unseen_vjp, values_only, within
+from sewnp.layers.pooling import weighted_layers, weighted_layers_vjp
+from sewnp.layers.softmax import log_softmax, log_softmax_vjp
+from sewnp.networks.base import FAMILIES, base_model, base_model_vjp
+from sewnp.networks.heads import (
+    classification_logits,
+    classification_logits_vjp,
+    cross_entropy,
+    cross_entropy_vjp,
+    ctc_logits,
+    ctc_logits_vjp,
+)
 from sewnp.networks.outputs import Output
 from sewnp.parameters import Head
-from sewnp.types import Array, See, Weights
+from sewnp.types import Array, See, SeeVjp, Weights
+
+Frozen: TypeAlias = Literal["feature_encoder", "base"] | None
+"""A part that is not trained."""
 
 
 class Fast(Protocol):
@@ -53,13 +64,7 @@ def run(
     """
     targets = _targets(labels, config, head, batch=len(waveform))
     family, frames = FAMILIES[config.model_type], config.frames(waveform.shape[1])
-    lengths = masks = None
-    if attention_mask is not None:
-        lengths = frame_lengths(attention_mask, kernels=config.conv_kernel, strides=config.conv_stride)
-        mask = see("frame_mask", frame_mask(lengths, frames, masking=masking))
-        masks = clip_masks(
-            mask, factor=config.squeeze_factor, masking=masking, disentangled=family.disentangled, see=within(see, "encoder")
-        )
+    lengths, masks = _padding(attention_mask, config, frames, masking, see)
     waveform = see("input_values", waveform)
 
     weighted = head == "classification" and config.use_weighted_layer_sum
@@ -79,8 +84,10 @@ def run(
     if head == "ctc":
         logits = see("logits", ctc_logits(last, p))
         if targets is not None:
-            input_lengths = np.full(len(waveform), frames) if lengths is None else lengths
-            loss = _ctc_loss(logits, targets, input_lengths, config, see=see)
+            log_probs = see("log_probs", log_softmax(logits))
+            loss = see(
+                "loss", ctc_loss(log_probs, *_problem(targets, lengths, frames), **_ctc_options(config), see=within(see, "ctc"))
+            )
     elif head == "classification":
         x = last
         if weighted:
@@ -99,6 +106,128 @@ def run(
     )
 
 
+def run_vjp(
+    p: Weights,
+    config: Config,
+    waveform: Array,
+    *,
+    head: Head | None,
+    masking: Masking = "any",
+    attention_mask: Array | None = None,
+    labels: Array,
+    time_mask: Array | None = None,
+    skip_layers: Collection[int] = (),
+    see: SeeVjp = unseen_vjp,
+    frozen: Frozen = None,
+) -> tuple[Output, Callable[[Array], tuple[Array | None, Weights]]]:
+    """:func:`run` to the loss, and dloss -> dwaveform (B, n), gradients nested as p; what took no part has none.
+
+    skip_layers: numbers of transformer layers to leave out.  frozen: "feature_encoder", the convolutions, or "base", the base model, run
+    plainly, keep nothing and cost no backward work; dwaveform is then None.  Raises InputError as ``run``, without a head, and for layers
+    left out of a head that mixes them all.
+    """
+    if head is None:
+        raise InputError("labels: a base model has no loss; load with head='ctc' or head='classification'")
+    targets = _targets(labels, config, head, batch=len(waveform))
+    family, frames = FAMILIES[config.model_type], config.frames(waveform.shape[1])
+    lengths, masks = _padding(attention_mask, config, frames, masking, values_only(see))
+    waveform, waveform_back = see("input_values", waveform)
+
+    weighted = head == "classification" and config.use_weighted_layer_sum
+    if weighted and skip_layers:
+        raise InputError("skip_layers: expected none, because the head mixes the hidden states of all layers")
+    state_names = family.hidden_states(config) if weighted else []
+    states: dict[str, Array] = {}
+    dstates: dict[str, Array] = {}  # what the head gives back to them
+
+    def keep(name: str, x: Array, /) -> tuple[Array, Callable[[Array], Array]]:
+        x, seen_back = see(name, x)
+        if name not in state_names:
+            return x, seen_back
+        states[name] = x
+        return x, lambda dx: seen_back(dx + dstates[name])
+
+    options: dict[str, Any] = {"masks": masks, "time_mask": time_mask, "skip_layers": skip_layers}
+    base_back = None
+    if frozen == "base":
+        last = base_model(waveform, p[config.prefix], config, **options, see=values_only(keep))
+    else:
+        last, base_back = base_model_vjp(
+            waveform, p[config.prefix], config, **options, see=keep, features_frozen=frozen == "feature_encoder"
+        )
+    if targets is not None:
+        problem = _problem(targets, lengths, frames)
+        logits, loss, head_back = _ctc_vjp(last, p, problem, config, see)
+    else:
+        x, mix_back, seen_back = last, None, None
+        if weighted:
+            x, mix_back = weighted_layers_vjp([states[name] for name in state_names], p["layer_weights"])
+            x, seen_back = see("weighted_layers", x)
+        counted = None if lengths is None else frame_mask(lengths, x.shape[1], masking=masking)
+        logits, loss, head_back = _classification_vjp(x, p, labels, counted, see)
+
+    def pullback(dloss: Array) -> tuple[Array | None, Weights]:
+        dhead, grads = head_back(dloss)
+        dlast: Array | None = dhead
+        if targets is None and mix_back is not None and seen_back is not None:
+            each, grads["layer_weights"] = mix_back(seen_back(dhead))
+            dstates.update(zip(state_names, each, strict=True))
+            dlast = None
+        if base_back is None:
+            return None, grads
+        dwaveform, grads[config.prefix] = base_back(dlast)
+        return None if dwaveform is None else waveform_back(dwaveform), grads
+
+    return Output(last_hidden_state=last, logits=logits, loss=loss), pullback
+
+
+def _ctc_vjp(
+    last: Array, p: Weights, problem: tuple[Array, Array, Array], config: Config, see: SeeVjp
+) -> tuple[Array, Array, Callable[[Array], tuple[Array, Weights]]]:
+    """Logits, loss, and dloss -> dlast, gradients."""
+    logits, linear_back = ctc_logits_vjp(last, p)
+    logits, logits_back = see("logits", logits)
+    log_probs, softmax_back = log_softmax_vjp(logits)
+    log_probs, log_probs_back = see("log_probs", log_probs)
+    loss, ctc_back = ctc_loss_vjp(log_probs, *problem, **_ctc_options(config), see=within(see, "ctc"))
+    loss, loss_back = see("loss", loss)
+
+    def pullback(dloss: Array) -> tuple[Array, Weights]:
+        dx: tuple[Array, Weights] = linear_back(logits_back(softmax_back(log_probs_back(ctc_back(loss_back(dloss))))))
+        return dx
+
+    return logits, loss, pullback
+
+
+def _classification_vjp(
+    x: Array, p: Weights, labels: Array, counted: Array | None, see: SeeVjp
+) -> tuple[Array, Array, Callable[[Array], tuple[Array, Weights]]]:
+    """Logits, loss, and dloss -> dx, gradients."""
+    logits, classify_back = classification_logits_vjp(x, p, mask=counted, see=see)
+    logits, logits_back = see("logits", logits)
+    loss, entropy_back = cross_entropy_vjp(logits, labels)
+    loss, loss_back = see("loss", loss)
+
+    def pullback(dloss: Array) -> tuple[Array, Weights]:
+        dx: tuple[Array, Weights] = classify_back(logits_back(entropy_back(loss_back(dloss))))
+        return dx
+
+    return logits, loss, pullback
+
+
+def _padding(
+    attention_mask: Array | None, config: Config, frames: int, masking: Masking, see: See
+) -> tuple[Array | None, Masks | None]:
+    """Real frames of each clip (B,), and what the network has to know of padding; None without a mask."""
+    if attention_mask is None:
+        return None, None
+    lengths = frame_lengths(attention_mask, kernels=config.conv_kernel, strides=config.conv_stride)
+    mask = see("frame_mask", frame_mask(lengths, frames, masking=masking))
+    disentangled = FAMILIES[config.model_type].disentangled
+    masks = clip_masks(mask, factor=config.squeeze_factor, masking=masking, disentangled=disentangled, see=within(see, "encoder"))
+    return lengths, masks
+
+
 def _targets(labels: Array | None, config: Config, head: Head | None, *, batch: int) -> tuple[Array, Array] | None:
     """Labels are checked before anything is computed."""
     if labels is None:
@@ -115,20 +244,17 @@ def _targets(labels: Array | None, config: Config, head: Head | None, *, batch: 
     return targets, lengths
 
 
-def _ctc_loss(logits: Array, targets: tuple[Array, Array], input_lengths: Array, config: Config, *, see: See) -> Array:
-    log_probs = see("log_probs", log_softmax(logits))
-    assert config.pad_token_id is not None  # _targets has seen to it
-    loss = ctc_loss(
-        log_probs,
-        targets[0],
-        input_lengths,
-        targets[1],
-        blank=config.pad_token_id,
-        reduction=config.ctc_loss_reduction,  # type: ignore[arg-type]
-        zero_infinity=config.ctc_zero_infinity,
-        see=within(see, "ctc"),
-    )
-    return see("loss", loss)
+def _problem(targets: tuple[Array, Array], lengths: Array | None, frames: int) -> tuple[Array, Array, Array]:
+    """What the CTC loss is asked about: targets (B, S), frames (B,), lengths of the targets (B,)."""
+    return targets[0], np.full(len(targets[0]), frames) if lengths is None else lengths, targets[1]
+
+
+def _ctc_options(config: Config) -> dict[str, Any]:
+    return {
+        "blank": config.pad_token_id,
+        "reduction": config.ctc_loss_reduction,
+        "zero_infinity": config.ctc_zero_infinity,
+    }
 
 
 def _keeping(kept: dict[str, Array], names: list[str], see: See) -> See:
