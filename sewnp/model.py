@@ -120,16 +120,13 @@ class Model:
     ) -> Gradients:
         """The loss and its gradients, by the plain layers.  Arrays as for calling the model.
 
-        mask_feature_indices: (B, H) bool, channels set to 0 before the encoder (SpecAugment).  skip_layers: numbers of transformer layers to
-        leave out (LayerDrop).  dropout: a generator, to drop at the configuration's rates; or, by a stage's name or a pattern with * and ?,
-        factors that broadcast to the stage and multiply it, such as 0 and 1 / (1 - p).  freeze: what gets no gradients: "feature_encoder"
-        (the convolutions), "base" (the base model), names of weights or beginnings of names as ``flat_weights`` spells them, one or several;
-        the first two cost no backward work.  input_gradient: also the gradient by ``input_values``.  see: shown every stage by name, it
-        returns what the network goes on with and the pullback of what it did; both recorded and replaced gradients are those by the value
-        that the network went on with, behind dropout.
+        mask_feature_indices: (B, H) bool, channels set to 0 before the encoder (SpecAugment).  skip_layers: numbers of layers to leave out
+        (LayerDrop).  dropout: a generator, to drop at the configuration's rates; or factors, such as 0 and 1 / (1 - p), by a stage's name or
+        a pattern with * and ?.  freeze: what gets no gradients: "feature_encoder" (the convolutions), "base" (the base model; both cost no
+        backward work), names as ``flat_weights`` spells them or their beginnings.  input_gradient: also that by ``input_values``.  see: returns
+        what the network goes on with and the pullback of what it did; gradients are by the value that the network went on with.
 
-        Raises InputError for a model without a head, ``skip_layers`` of a head that mixes all layers, what calling the model refuses, and
-        names that nothing has.
+        Raises InputError for a model without a head, ``skip_layers`` of a head that mixes all layers, and names that nothing has.
         """
         x, mask, hidden = self._checked_arguments(input_values, attention_mask, mask_time_indices, looked_at=True)
         channels = None if mask_feature_indices is None else _array("mask_feature_indices", mask_feature_indices)
