@@ -55,6 +55,9 @@ def compute_gradients(
     see: SeeVjp,
 ) -> Gradients:
     """See ``Model.gradients``; arrays are checked there.  feature_mask (B, H) bool."""
+    for number in skip_layers:
+        if number not in range(config.num_hidden_layers):
+            raise InputError(f"skip_layers: expected numbers from 0 to {config.num_hidden_layers - 1}, found {number!r}")
     keys = list(flatten(p))
     is_frozen = _frozen(freeze, keys, config)
     undropped: dict[str, Array] = {}

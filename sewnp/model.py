@@ -132,9 +132,6 @@ class Model:
         channels = None if mask_feature_indices is None else _array("mask_feature_indices", mask_feature_indices)
         if channels is not None and channels.shape != (len(x), self.config.hidden_size):
             raise InputError(f"mask_feature_indices: expected shape {(len(x), self.config.hidden_size)}, found {channels.shape}")
-        for number in skip_layers:
-            if number not in range(self.config.num_hidden_layers):
-                raise InputError(f"skip_layers: expected numbers from 0 to {self.config.num_hidden_layers - 1}, found {number!r}")
         return compute_gradients(
             self.weights,
             self.config,
