@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -288,10 +288,14 @@ class Model:
         parts = self._parts(found.moments)
         return windowed_logits(recording, found, parts, self.weights, config, **widths, progress=progress), found.samples
 
-    @cached_property
+    @property
     def _fast(self) -> FastTrunk:
-        threads = default_threads() if self.threads is None else self.threads
-        return FastTrunk(self.config, self.weights[self.config.prefix], threads=threads)
+        """Packed at the first call.  (functools.cached_property holds one lock for all, which a forked process would find taken.)"""
+        if "packed" not in vars(self):
+            threads = default_threads() if self.threads is None else self.threads
+            vars(self).setdefault("packed", FastTrunk(self.config, self.weights[self.config.prefix], threads=threads))
+        packed: FastTrunk = vars(self)["packed"]
+        return packed
 
     def _parts(self, moments: Moments | None) -> Parts:
         """What runs a long clip in parts.  moments: of its first convolution, where that is normalised over time"""

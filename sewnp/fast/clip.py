@@ -108,6 +108,7 @@ class ClipRun:
         todo = iter(tiles(len(out), model.convolutions, self.crew.size))  # the threads take turns
 
         def done(x: Array, first: int, last: int) -> None:
+            self.crew.go_on()
             part = out[first:last]
             layer_norm(x, **p["layer_norm"], eps=config.frames_eps)
             if "feature_projection" in p:

@@ -1,8 +1,7 @@
 """The packed twin of ``networks``: the same mathematics, fused, blocked and threaded, behind the same seam."""
 
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from sewnp.config import Config
 from sewnp.errors import InputError
 from sewnp.fast.clip import ClipRun, Packed
-from sewnp.fast.crew import Crew, one_blas_thread
+from sewnp.fast.crew import Crew, Stop, one_blas_thread, undisturbed
 from sewnp.fast.workspace import Workspace
 from sewnp.layers.convolution import conv_length
 from sewnp.layers.masking import Masks
@@ -49,45 +48,49 @@ class FastTrunk:
         states: list[list[Array]] = [[] for _ in range(batch)]
         hidden = time_mask if config.apply_spec_augment else None
 
-        def run(row: int, threads: int) -> None:
+        def clip(row: int, crew: Crew) -> None:
             with self._clip(
-                threads,
+                crew,
                 real=None if masks is None else masks.frames[row],
                 attended=None if masks is None else masks.attended[row, 0],
                 hidden=None if hidden is None else hidden[row],
                 states=states[row] if hidden_states else None,
-            ) as clip:
-                clip.run(waveform[row], out[row])
+            ) as run:
+                run.run(waveform[row], out[row])
 
-        with one_blas_thread():
+        def compute(stop: Stop) -> None:
             if batch == 1 or self._threads == 1:
                 for row in range(batch):
-                    run(row, self._threads)
-            else:
-                with ThreadPoolExecutor(min(self._threads, batch)) as pool:
-                    list(pool.map(run, range(batch), [1] * batch))
+                    clip(row, Crew(self._threads, stop))
+                return
+            rows = iter(range(batch))  # the threads take turns
+
+            def program(rank: int) -> None:
+                for row in rows:
+                    clip(row, Crew(1, stop))
+
+            Crew(min(self._threads, batch), stop).run(program)
+
+        self._compute(compute)
         return out, [np.stack(layer) for layer in zip(*states, strict=True)]
 
     def frames(self, waveform: Array) -> Array:
         """What the encoder is given.  (1, n) -> (1, T, H).  See ``Parts``."""
         config = self._model.config
         out = np.empty((1, config.frames(waveform.shape[1]), config.hidden_size), np.float32)
-        with one_blas_thread(), self._clip(self._threads) as clip:
-            clip.convolve(waveform[0], out[0])
+        self._run(lambda clip: clip.convolve(waveform[0], out[0]))
         return out
 
     def squeezed(self, frames: Array) -> Array:
         """What the transformer is given.  (1, T, H) -> (1, N, H).  See ``Parts``."""
         out = np.empty((1, frames.shape[1] // self._model.config.squeeze_factor, frames.shape[2]), np.float32)
-        with one_blas_thread(), self._clip(self._threads) as clip:
-            clip.squeeze(frames[0], out[0])
+        self._run(lambda clip: clip.squeeze(frames[0], out[0]))
         return out
 
     def restored(self, hidden: Array, *, frames: int) -> Array:
         """The transformer, and the full rate again.  (1, N, H) -> (1, frames, H).  See ``Parts``."""
         out = np.zeros((1, frames, hidden.shape[2]), np.float32)
-        with one_blas_thread(), self._clip(self._threads) as clip:
-            clip.restore(hidden[0], out[0])
+        self._run(lambda clip: clip.restore(hidden[0], out[0]))
         return out
 
     def _check_group_norm(self, waveform: Array) -> None:
@@ -99,14 +102,28 @@ class FastTrunk:
             shape = (len(waveform), frames, channels)
             raise InputError(f"group_norm: expected more than 1 value per group, found shape {shape} with {channels} groups")
 
+    def _run(self, action: Callable[[ClipRun], None]) -> None:
+        """One part of one clip."""
+
+        def compute(stop: Stop) -> None:
+            with self._clip(Crew(self._threads, stop)) as clip:
+                action(clip)
+
+        self._compute(compute)
+
+    def _compute(self, action: Callable[[Stop], None]) -> None:
+        def limited(stop: Stop) -> None:
+            with one_blas_thread():
+                action(stop)
+
+        undisturbed(limited)
+
     @contextmanager
-    def _clip(self, threads: int, **particulars: Any) -> Iterator[ClipRun]:
-        """A run with a workspace that nobody else uses."""
+    def _clip(self, crew: Crew, **particulars: Any) -> Iterator[ClipRun]:
+        """A run with a workspace that nobody else uses; after an error nobody uses it again."""
         try:
             scratch = self._spare.pop()
         except IndexError:
             scratch = Workspace()
-        try:
-            yield ClipRun(self._model, Crew(threads), scratch, **particulars)
-        finally:
-            self._spare.append(scratch)
+        yield ClipRun(self._model, crew, scratch, **particulars)
+        self._spare.append(scratch)
