@@ -9,10 +9,10 @@ The layers are in ``sewnp.layers``, the CTC algorithms in ``sewnp.ctc``, the net
 """
 
 from sewnp import ctc, layers
-from sewnp.batch import transcribe_many
+from sewnp.batch import classify_many, transcribe_many
 from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.errors import AudioError, CheckpointError, ConfigError, InputError, SewError, TokenizerError, WorkerError
-from sewnp.loading import from_config, load, transcribe
+from sewnp.loading import convert, from_config, load, transcribe
 from sewnp.model import Model
 from sewnp.presets import PRESETS, preset
 from sewnp.version import __version__
@@ -30,6 +30,8 @@ __all__ = [
     "TokenizerError",
     "WorkerError",
     "__version__",
+    "classify_many",
+    "convert",
     "ctc",
     "from_config",
     "layers",

@@ -8,6 +8,7 @@ import pickle
 import signal
 import tempfile
 import threading
+import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -17,11 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sewnp.errors import AudioError, InputError, SewError, WorkerError
+from sewnp.errors import AudioError, InputError, SewError, WorkerError, check_whole
 from sewnp.loading import load
 from sewnp.model import Model
-from sewnp.speech.audio import Source, source_name
-from sewnp.speech.features import Clip
+from sewnp.speech.audio import Audio, audio_name
+from sewnp.speech.labels import Labels
 from sewnp.speech.transcript import Transcript
 
 IN_FLIGHT = 64
@@ -33,22 +34,30 @@ RETRIES = 2
 _SMALL = 2**16  # bytes; more than this is not sent with every clip
 _REMEMBERED = 2  # jobs whose models a worker keeps: two batches may share its process
 
+_Answer: TypeAlias = dict[str, Any]  # what a Result says, beside which clip it is of
+_SAYS = {"transcribe": "transcript", "classify": "labels"}  # which of its fields a method of Model fills
+
 Executors: TypeAlias = Executor | Callable[[], Executor]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one clip: a transcript, or the error that says why there is none."""
+    """What became of one clip: a transcript or labels, or the error that says why there are none."""
 
     index: int
     """Its place among the clips, counted from 0."""
-    audio: Source | Clip
-    transcript: Transcript | None
+    audio: Audio
+    transcript: Transcript | None = None
+    """What :func:`transcribe_many` heard."""
+    labels: Labels | None = None
+    """What :func:`classify_many` says of it."""
     error: SewError | None = None
+    seconds: float = 0.0
+    """That reading, network and decoding took, by the wall clock."""
 
 
 def transcribe_many(
-    clips: Iterable[Source | Clip],
+    clips: Iterable[Audio],
     *,
     model: str | os.PathLike[str] | Model = "digits",
     executor: Executors | None = None,
@@ -72,12 +81,27 @@ def transcribe_many(
 
     Raises what loading the model raises, InputError for in_flight below 1, and WorkerError when an Executor that was given is broken.
     """
-    if in_flight < 1:
-        raise InputError(f"in_flight: expected at least 1, found {in_flight}")
-    job = _Job(model, options)
+    return _many(clips, _Job("transcribe", model, options), executor, ordered, in_flight)
+
+
+def classify_many(
+    clips: Iterable[Audio],
+    *,
+    model: str | os.PathLike[str] | Model = "digit-words",
+    executor: Executors | None = None,
+    ordered: bool = False,
+    in_flight: int = IN_FLIGHT,
+    **options: Any,
+) -> Iterator[Result]:
+    """Classify any number of clips.  options: for ``Model.classify``; everything else as for :func:`transcribe_many`."""
+    return _many(clips, _Job("classify", model, options), executor, ordered, in_flight)
+
+
+def _many(clips: Iterable[Audio], job: "_Job", executor: Executors | None, ordered: bool, in_flight: int) -> Iterator[Result]:
+    check_whole("in_flight", in_flight, 1)
     tasks = (_Task(index, audio) for index, audio in enumerate(clips))
     if executor is None:
-        return (task.result(_transcribed(job, task.audio)) for task in tasks)
+        return (task.result(_work(job, task.audio)) for task in tasks)
     return _through(_Pool(executor), job, tasks, ordered=ordered, in_flight=in_flight)
 
 
@@ -98,15 +122,13 @@ class _Task:
     """A clip on its way."""
 
     index: int
-    audio: Source | Clip
+    audio: Audio
     deaths: int = 0
 
-    def result(self, answer: "Transcript | SewError | _Raised") -> Result:
+    def result(self, answer: "_Answer | _Raised") -> Result:
         if isinstance(answer, _Raised):
             raise answer.error
-        if isinstance(answer, SewError):
-            return Result(self.index, self.audio, None, answer)
-        return Result(self.index, self.audio, answer)
+        return Result(self.index, self.audio, **answer)
 
 
 def _through(pool: "_Pool", job: "_Job", tasks: Iterator[_Task], *, ordered: bool, in_flight: int) -> Iterator[Result]:
@@ -114,7 +136,7 @@ def _through(pool: "_Pool", job: "_Job", tasks: Iterator[_Task], *, ordered: boo
     running: dict[Future[Any], _Task] = {}
     suspects: deque[_Task] = deque()  # was in flight when a worker died: one of these killed it
     alone: Future[Any] | None = None  # the suspect that is being tried
-    held: dict[int, Result] = {}  # results before their turn
+    early: dict[int, Result] = {}  # results before their turn
     turn = 0
     try:
         while True:
@@ -122,7 +144,7 @@ def _through(pool: "_Pool", job: "_Job", tasks: Iterator[_Task], *, ordered: boo
                 task = suspects.popleft()
                 alone = pool.submit(job, task)
                 running[alone] = task
-            while not suspects and alone not in running and len(running) + len(held) < in_flight:
+            while not suspects and alone not in running and len(running) + len(early) < in_flight:
                 following = next(tasks, None)
                 if following is None:
                     break
@@ -135,11 +157,11 @@ def _through(pool: "_Pool", job: "_Job", tasks: Iterator[_Task], *, ordered: boo
                 if result is None:
                     suspects.append(task)
                 elif ordered:
-                    held[result.index] = result
+                    early[result.index] = result
                 else:
                     yield result
-            while turn in held:
-                yield held.pop(turn)
+            while turn in early:
+                yield early.pop(turn)
                 turn += 1
         pool.close(wait=True)
     finally:
@@ -159,8 +181,8 @@ def _finished(future: "Future[Any]", task: _Task, job: "_Job") -> Result | None:
         task.deaths += 1
         if task.deaths <= RETRIES:
             return None
-        said = f"{source_name(task.audio)}: its worker died {task.deaths} times ({type(error).__name__}: {error})"
-        return Result(task.index, task.audio, None, WorkerError(said))
+        problem = f"{audio_name(task.audio)}: its worker died {task.deaths} times ({type(error).__name__}: {error})"
+        return task.result({"error": WorkerError(problem)})
     return task.result(answer)
 
 
@@ -173,16 +195,16 @@ class _Pool:
 
     def submit(self, job: "_Job", task: _Task) -> "Future[Any]":
         try:
-            return self.executor.submit(_transcribed, job, task.audio, task.deaths)
+            return self.executor.submit(_work, job, task.audio, task.deaths)
         except BrokenExecutor as error:
             if self.make is None:
                 raise WorkerError(
-                    f"{source_name(task.audio)}: the executor is broken, a worker died ({error}); to go on with a new one, give"
+                    f"{audio_name(task.audio)}: the executor is broken, a worker died ({error}); to go on with a new one, give"
                     " transcribe_many a function that makes it"
                 ) from error
             self.close(wait=False)
             self.executor = self.make()
-            return self.executor.submit(_transcribed, job, task.audio, task.deaths)
+            return self.executor.submit(_work, job, task.audio, task.deaths)
 
     def close(self, *, wait: bool) -> None:
         """Shut down what we made; what was given is not ours."""
@@ -191,10 +213,10 @@ class _Pool:
 
 
 class _Job:
-    """What is the same for every clip: the model, and how to transcribe.  In other processes it arrives as a :class:`_Parcel`."""
+    """What is the same for every clip: what to do, and with which model.  In other processes it arrives as a :class:`_Parcel`."""
 
-    def __init__(self, model: str | os.PathLike[str] | Model, options: dict[str, Any]) -> None:
-        self.model, self.options = model, options
+    def __init__(self, task: str, model: str | os.PathLike[str] | Model, options: dict[str, Any]) -> None:
+        self.task, self.model, self.options = task, model, options
         self.token = uuid.uuid4().hex
         self.problem: Exception | None = None
         """Why it cannot be sent."""
@@ -209,10 +231,10 @@ class _Job:
             return self.model
 
     def packed(self) -> bytes | Path:
-        """Model and options as bytes; as the file that holds them, where they are too many to send with every clip."""
+        """All that as bytes; as the file that holds them, where they are too many to send with every clip."""
         with self._lock:
             if self._content is None:
-                content = pickle.dumps((self.model, self.options))
+                content = pickle.dumps((self.task, self.model, self.options))
                 self._content = content if len(content) <= _SMALL else _in_a_file(content)
             return self._content
 
@@ -268,7 +290,7 @@ class _Raised:
     error: Exception
 
 
-def _transcribed(job: "_Job | _Parcel", audio: Source | Clip, attempt: int = 0) -> Transcript | SewError | _Raised:
+def _work(job: "_Job | _Parcel", audio: Audio, attempt: int = 0) -> _Answer | _Raised:
     """What a worker does with a clip.
 
     attempt: which one this is.  Dask takes a call with the arguments of one that has failed for the same call, and repeats its error.
@@ -278,12 +300,14 @@ def _transcribed(job: "_Job | _Parcel", audio: Source | Clip, attempt: int = 0) 
         model = ready.loaded()
     except Exception as error:
         return _Raised(error)
+    start = time.perf_counter()
     try:
-        return model.transcribe(audio, **ready.options)
+        answer = getattr(model, ready.task)(audio, **ready.options)
+        return {_SAYS[ready.task]: answer, "seconds": time.perf_counter() - start}
     except SewError as error:
-        return error
+        return {"error": error}
     except MemoryError as error:
-        return AudioError(f"{source_name(audio)}: too large for the memory of this machine ({error})")
+        return {"error": AudioError(f"{audio_name(audio)}: too large for the memory of this machine ({error})")}
     except Exception as error:
         return _Raised(error)
 

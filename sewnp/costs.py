@@ -1,7 +1,6 @@
 """What a forward pass costs, counted from the configuration alone: shapes, multiply-adds, memory."""
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from sewnp.parameters import Head, head_shapes, parameter_shapes
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageCost:
     """One stage of the model's story: what it makes of a clip, what it has learned, what it costs."""
 
     name: str
@@ -23,7 +22,7 @@ class Stage:
     """Multiplications of its matrix products, one addition with each; element-wise work is not counted."""
 
 
-def stages(config: Config, samples: int, head: Head | None = None) -> list[Stage]:
+def stages(config: Config, samples: int, head: Head | None = None) -> list[StageCost]:
     """The stages of a forward pass over so many samples, in the order of computation.  samples: at least ``config.minimum_samples``."""
     return [
         *_convolutions(config, samples),
@@ -39,27 +38,27 @@ def attention_bytes(config: Config, samples: int, *, batch: int = 1, itemsize: i
     return arrays * batch * config.num_attention_heads * squeezed**2 * itemsize
 
 
-def _convolutions(config: Config, samples: int) -> Iterator[Stage]:
+def _convolutions(config: Config, samples: int) -> Iterator[StageCost]:
     frames, channels = samples, 1
     for i, (dim, kernel, stride) in enumerate(zip(config.conv_dim, config.conv_kernel, config.conv_stride, strict=True)):
         frames = conv_length(frames, kernel=kernel, stride=stride)
         own = f"feature_extractor.conv_layers.{i}."
-        yield Stage(f"convolution {i}", frames, dim, _parameters(config, own), frames * dim * channels * kernel)
+        yield StageCost(f"convolution {i}", frames, dim, _parameters(config, own), frames * dim * channels * kernel)
         channels = dim
 
 
-def _transformer(config: Config, frames: int) -> Iterator[Stage]:
+def _transformer(config: Config, frames: int) -> Iterator[StageCost]:
     hidden, last, factor = config.hidden_size, config.conv_dim[-1], config.squeeze_factor
     squeezed = frames // factor
     projected = frames * last * hidden if last != hidden else 0
-    yield Stage(
+    yield StageCost(
         "projection", frames, hidden, _parameters(config, "layer_norm.", "feature_projection.", "masked_spec_embed"), projected
     )
     taps = hidden // config.num_conv_pos_embedding_groups * config.num_conv_pos_embeddings
     position = _parameters(config, "encoder.pos_conv_embed.", "encoder.layer_norm.")
-    yield Stage("squeeze and position", squeezed, hidden, position, squeezed * hidden * taps)
+    yield StageCost("squeeze and position", squeezed, hidden, position, squeezed * hidden * taps)
     layers = _parameters(config, "encoder.layers.", "encoder.encoder.")
-    yield Stage(
+    yield StageCost(
         f"transformer, {config.num_hidden_layers} layers",
         squeezed,
         hidden,
@@ -67,7 +66,7 @@ def _transformer(config: Config, frames: int) -> Iterator[Stage]:
         config.num_hidden_layers * _layer(config, squeezed),
     )
     upsample = _parameters(config, "encoder.upsample.")
-    yield Stage("upsampling", frames, hidden, upsample, squeezed * hidden * factor * hidden)
+    yield StageCost("upsampling", frames, hidden, upsample, squeezed * hidden * factor * hidden)
 
 
 def _layer(config: Config, frames: int) -> int:
@@ -80,14 +79,14 @@ def _layer(config: Config, frames: int) -> int:
     return count
 
 
-def _head(config: Config, frames: int, head: Head | None) -> Iterator[Stage]:
+def _head(config: Config, frames: int, head: Head | None) -> Iterator[StageCost]:
     parameters = sum(math.prod(shape) for shape in head_shapes(config, head).values())
     if head == "ctc":
-        yield Stage("ctc head", frames, config.vocab_size, parameters, frames * config.hidden_size * config.vocab_size)
+        yield StageCost("ctc head", frames, config.vocab_size, parameters, frames * config.hidden_size * config.vocab_size)
     if head == "classification":
         steps = frames // config.squeeze_factor if config.use_weighted_layer_sum else frames
         width = config.classifier_proj_size
-        yield Stage(
+        yield StageCost(
             "classification head", 1, config.num_labels, parameters, steps * config.hidden_size * width + width * config.num_labels
         )
 
@@ -95,11 +94,3 @@ def _head(config: Config, frames: int, head: Head | None) -> Iterator[Stage]:
 def _parameters(config: Config, *scopes: str) -> int:
     keys = tuple(f"{config.prefix}.{scope}" for scope in scopes)
     return sum(math.prod(shape) for key, shape in parameter_shapes(config).items() if key.startswith(keys))
-
-
-def memory() -> int:
-    """Bytes of memory in this machine; where the system does not say, more than any."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**63

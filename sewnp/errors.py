@@ -1,7 +1,9 @@
 """The errors that bad input can cause.  Each message names the file, key or argument, what was expected and what was found."""
 
+import operator
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import Any
 
 from sewnp.types import Array
@@ -39,8 +41,12 @@ class TraceError(SewError):
     """A file of stages that is missing or damaged, or stages that are not what they are said to be."""
 
 
+class ManifestError(SewError):
+    """A list of clips that is missing, damaged or malformed."""
+
+
 class EvaluationError(SewError):
-    """A test set or a file of results that is missing, damaged or malformed, or that cannot be evaluated."""
+    """A test set that cannot be evaluated, or a file of results that is missing, damaged or malformed."""
 
 
 class InputError(SewError, ValueError):
@@ -56,11 +62,35 @@ class DependencyError(SewError, ImportError):
 
 
 def brief(value: Any) -> str:
-    """A file's own words in a message: like ``repr``, but short, however long or deep the value is."""
+    """A foreign value in a message: like ``repr``, but short, however long or deep the value is."""
     try:
         return _SHORT.repr(value)
     except ValueError:  # Python does not spell integers of more than 4300 digits
         return "an integer of thousands of digits"
+
+
+def printable(word: str, *, longest: int = 200) -> str:
+    """A foreign word in a message, a name or a path: as it stands where it is short, and like :func:`brief` where it could steer a terminal."""
+    short = word if len(word) <= longest else f"{word[:longest]}..."
+    return short if short and short.isprintable() else brief(word)
+
+
+def few(values: Collection[Any], most: int = 12) -> str:
+    """Foreign values in a message: the first ones, and how many more there are."""
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(map(brief, islice(values, most))) + more
+
+
+def check_whole(name: str, value: Any, least: int = 0, most: int | None = None, *, error: type[SewError] = InputError) -> int:
+    """The value as an int.  Raises ``error``, which names it, unless it is a whole number from ``least`` to ``most``; True is none."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        allowed = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise error(f"{name}: expected a whole number {allowed}, found {brief(value if number is None else number)}")
+    return number
 
 
 def check_shape(name: str, x: Array, expected: Sequence[int | None]) -> None:

@@ -1,22 +1,24 @@
-"""From a name, a folder, a hub id or a configuration to a model."""
+"""From a name, a folder, a hub id or a configuration to a model; and from any checkpoint to a folder of safetensors."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from sewnp.checkpoints import Checkpoint, nest, read_checkpoint
+from sewnp.checkpoints import Checkpoint, nest, read_any, read_checkpoint, write_checkpoint
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.config import Config, SEWConfig, SEWDConfig
-from sewnp.costs import memory
-from sewnp.errors import CheckpointError, ConfigError, TokenizerError
+from sewnp.errors import CheckpointError, ConfigError, TokenizerError, brief, check_whole
+from sewnp.files import AnyPath
 from sewnp.initialization import initial_weights
 from sewnp.layers.masking import MASKINGS, Masking
+from sewnp.machine import memory
 from sewnp.model import ENGINES, Engine, Model
 from sewnp.parameters import HEADS, Head, parameter_count
-from sewnp.speech.audio import Source
-from sewnp.speech.features import Clip, FeatureExtractor
+from sewnp.speech.audio import Audio
+from sewnp.speech.features import FeatureExtractor
 from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.speech.transcript import Transcript
 
@@ -51,18 +53,22 @@ def load(
     """
     _check_options(masking, head)
     if fresh_head_seed is not None and head not in HEADS:
-        raise ConfigError(f"fresh_head_seed: expected together with head='ctc' or head='classification', found head={head!r}")
+        raise ConfigError(f"fresh_head_seed: expected together with head='ctc' or head='classification', found head={brief(head)}")
+    if fresh_head_seed is not None:
+        check_whole("fresh_head_seed", fresh_head_seed, error=ConfigError)
     kind = _float(dtype)
     engine = _engine(engine, kind, threads)
     folder, name = _folder(model, revision)  # the last of the checks: it may download
     checkpoint = read_checkpoint(folder, head=head, fresh_head_seed=fresh_head_seed, dtype=kind)
+    tokenizer = _tokenizer(folder, checkpoint)
+    _check_blank(folder, checkpoint, tokenizer)
     return Model(
         config=checkpoint.config,
         weights=nest(checkpoint.weights),
         head=checkpoint.head,
         masking=masking,
         feature_extractor=_feature_extractor(folder, checkpoint),
-        tokenizer=_tokenizer(folder, checkpoint),
+        tokenizer=tokenizer,
         name=name,
         engine=engine,
         threads=threads,
@@ -86,9 +92,9 @@ def from_config(
     _check_options(masking, head)
     if head not in (*HEADS, None) or not isinstance(config, (SEWConfig, SEWDConfig)):
         raise ConfigError(
-            f"expected a SEWConfig or SEWDConfig and a head by name or None, found {type(config).__name__} and {head!r}"
+            f"expected a SEWConfig or SEWDConfig and a head by name or None, found {type(config).__name__} and {brief(head)}"
         )
-    _check_seed("seed", seed)
+    check_whole("seed", seed, error=ConfigError)
     kind = _float(dtype)
     engine = _engine(engine, kind, threads)
     count = parameter_count(config, head)
@@ -106,9 +112,25 @@ def from_config(
     )
 
 
-def transcribe(
-    audio: Source | Clip, *, model: str | os.PathLike[str] | Model = "digits", sampling_rate: int | None = None
-) -> Transcript:
+def convert(source: AnyPath, target: AnyPath, *, dictionary: AnyPath | None = None, config: AnyPath | None = None) -> Checkpoint:
+    """Turn any checkpoint into a folder that this package and transformers load, with safetensors -> what was written.
+
+    source: a checkpoint folder, a hub id, or an original ``.pt`` of fairseq, whose dictionary (by default ``dict.ltr.txt`` beside it) and
+    configuration may be given.  target: the folder; files of the same names in it are replaced.  Nothing in the source is executed.  Weights
+    keep their precision; bfloat16 becomes float32.  The files of tokenizer and feature extractor are those that transformers 5 writes.
+
+    Raises CheckpointError, ConfigError and TokenizerError, naming what is wrong.
+    """
+    source = Path(source)
+    checkpoint = read_any(source, dictionary=dictionary, config=config)
+    checkpoint = replace(checkpoint, preprocessor=_feature_extractor(source, checkpoint).to_dict())
+    if (tokenizer := _tokenizer(source, checkpoint)) is not None:
+        checkpoint = replace(checkpoint, vocab=tokenizer.vocab, tokenizer=tokenizer.config)
+    write_checkpoint(Path(target), checkpoint)
+    return checkpoint
+
+
+def transcribe(audio: Audio, *, model: str | os.PathLike[str] | Model = "digits", sampling_rate: int | None = None) -> Transcript:
     """The words in a clip, in one call.  To transcribe several, load the model once and use ``model.transcribe``."""
     ready = model if isinstance(model, Model) else load(model)
     return ready.transcribe(audio, sampling_rate=sampling_rate)
@@ -117,14 +139,14 @@ def transcribe(
 def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, str]:
     """Where a model lies, and what to call it.  A model of the hub is downloaded first."""
     # a hub id has a separator like a path, and like a path that exists it is none
-    found = split_id(model) if isinstance(model, str) and not os.path.exists(model) else None
-    if found is not None:
-        name, own = found
+    hub = split_id(model) if isinstance(model, str) and not os.path.exists(model) else None
+    if hub is not None:
+        name, own = hub
         if revision is not None and own is not None:
-            raise ConfigError(f"revision: expected once, found {revision!r} beside {model!r}")
+            raise ConfigError(f"revision: expected once, found {brief(revision)} beside {brief(model)}")
         return fetch(name, revision if own is None else own), name
     if revision is not None:
-        raise ConfigError(f"revision: expected only with a hub id (name/name), found model={os.fspath(model)!r}")
+        raise ConfigError(f"revision: expected only with a hub id (name/name), found model={brief(os.fspath(model))}")
     path = Path(os.path.expanduser(model))
     separators = {os.sep, os.altsep or os.sep}
     if not isinstance(model, str) or separators & set(model) or os.path.isfile(path / "config.json"):
@@ -138,24 +160,19 @@ def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, 
 
 def _check_options(masking: str, head: str | None) -> None:
     if masking not in MASKINGS:
-        raise ConfigError(f"masking: expected one of {MASKINGS}, found {masking!r}")
+        raise ConfigError(f"masking: expected one of {MASKINGS}, found {brief(masking)}")
     if head not in (*HEADS, "auto", None):
-        raise ConfigError(f"head: expected one of {HEADS} or None, found {head!r}")
+        raise ConfigError(f"head: expected one of {HEADS} or None, found {brief(head)}")
 
 
 def _engine(engine: Engine | None, dtype: np.dtype[Any], threads: int | None) -> Engine:
-    if threads is not None and (not isinstance(threads, int | np.integer) or isinstance(threads, bool) or threads < 1):
-        raise ConfigError(f"threads: expected a whole number of 1 or more, found {threads!r}")
+    if threads is not None:
+        check_whole("threads", threads, 1, error=ConfigError)
     if engine not in (*ENGINES, None):
-        raise ConfigError(f"engine: expected one of {ENGINES}, found {engine!r}")
+        raise ConfigError(f"engine: expected one of {ENGINES}, found {brief(engine)}")
     if engine == "fast" and dtype != np.float32:
         raise ConfigError(f"engine: 'fast' computes in float32, found dtype {dtype}")
     return engine or ("fast" if dtype == np.float32 else "textbook")
-
-
-def _check_seed(name: str, seed: object) -> None:
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
-        raise ConfigError(f"{name}: expected a whole number of 0 or more, found {seed!r}")
 
 
 def _float(dtype: str | np.dtype[Any] | type[Any]) -> np.dtype[Any]:
@@ -164,7 +181,7 @@ def _float(dtype: str | np.dtype[Any] | type[Any]) -> np.dtype[Any]:
     except TypeError:
         chosen = None
     if chosen not in (np.float32, np.float64):
-        raise ConfigError(f"dtype: expected 'float32' or 'float64', found {dtype!r}")
+        raise ConfigError(f"dtype: expected 'float32' or 'float64', found {brief(dtype)}")
     return chosen
 
 
@@ -173,15 +190,17 @@ def _tokenizer(folder: Path, checkpoint: Checkpoint) -> CTCTokenizer | None:
         return None
     try:
         files = (checkpoint.vocab, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens)
-        tokenizer = CTCTokenizer.from_files(*files)
+        return CTCTokenizer.from_files(*files)
     except TokenizerError as error:
         raise TokenizerError(f"{folder}: {error}") from error
+
+
+def _check_blank(folder: Path, checkpoint: Checkpoint, tokenizer: CTCTokenizer | None) -> None:
+    """The loss must not learn one blank and the text be read with another."""
     blank = checkpoint.config.pad_token_id
-    if checkpoint.head == "ctc" and tokenizer.pad_token_id != blank:
-        # the loss would learn one blank and the text be read with another
-        said = f"the blank is pad_token_id {blank}, the tokenizer's pad token is {tokenizer.special['pad_token']!r:.80}"
-        raise TokenizerError(f"{folder}: config.json says that {said} with id {tokenizer.pad_token_id}")
-    return tokenizer
+    if tokenizer is not None and checkpoint.head == "ctc" and tokenizer.pad_token_id != blank:
+        problem = f"the blank is pad_token_id {blank}, the tokenizer's pad token is {brief(tokenizer.special['pad_token'])}"
+        raise TokenizerError(f"{folder}: config.json says that {problem} with id {tokenizer.pad_token_id}")
 
 
 def _feature_extractor(folder: Path, checkpoint: Checkpoint) -> FeatureExtractor:

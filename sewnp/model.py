@@ -11,22 +11,24 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.checkpoints import Checkpoint, flatten, write_checkpoint
+from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
-from sewnp.costs import attention_bytes, memory
+from sewnp.costs import attention_bytes
 from sewnp.ctc import BeamSearch
-from sewnp.errors import AudioError, InputError, TokenizerError
+from sewnp.errors import AudioError, InputError, TokenizerError, brief
 from sewnp.fast import FastTrunk, default_threads
 from sewnp.gradients import Dropout, Gradients, compute_gradients
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen, unseen_vjp
 from sewnp.layers.softmax import softmax
 from sewnp.long import Progress, pipeline_logits, quietly, survey, window_frames, windowed_logits
+from sewnp.machine import memory
 from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
 from sewnp.parameters import Head
 from sewnp.speech.alignment import Alignment, align_logits
-from sewnp.speech.audio import Source, source_name
-from sewnp.speech.features import Clip, FeatureExtractor, Features
+from sewnp.speech.audio import Audio, Samples, audio_name
+from sewnp.speech.features import FeatureExtractor, Features
+from sewnp.speech.labels import Labels
 from sewnp.speech.stream import Recording, open_recording
 from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.speech.transcript import Transcript, transcript_from_logits
@@ -150,14 +152,14 @@ class Model:
         )
 
     def features(
-        self, audio: Clip | Sequence[Clip], *, sampling_rate: int | None = None, attention_mask: bool | None = None
+        self, audio: Samples | Sequence[Samples], *, sampling_rate: int | None = None, attention_mask: bool | None = None
     ) -> Features:
         """Normalised, padded ``input_values`` and, where the model wants one, an ``attention_mask``.  See FeatureExtractor."""
         return self.feature_extractor(audio, sampling_rate=sampling_rate, attention_mask=attention_mask)
 
     def transcribe(
         self,
-        audio: Source | Clip,
+        audio: Audio,
         *,
         sampling_rate: int | None = None,
         window: float | None = None,
@@ -184,12 +186,12 @@ class Model:
         with open_recording(audio, target=rate, sampling_rate=sampling_rate) as recording:
             tell(0.0, None)
             if compat == "transformers":
-                run, hop = partial(self._clip_logits, recording.name), self.config.hop
+                run, hop = partial(self._logits, recording.name), self.config.hop
                 logits, samples = pipeline_logits(recording, run, hop=hop, rate=rate, chunk=window, stride=overlap, progress=tell)
             elif compat is None:
                 logits, samples = self._long_logits(recording, *window_frames(self.config, rate, window, overlap), tell)
             else:
-                raise InputError(f"compat: expected 'transformers' or None, found {compat!r}")
+                raise InputError(f"compat: expected 'transformers' or None, found {brief(compat)}")
         tell(samples / rate, samples / rate)
         return transcript_from_logits(
             logits,
@@ -199,7 +201,7 @@ class Model:
             decoder=decoder,
         )
 
-    def align(self, audio: Source | Clip, text: str, *, sampling_rate: int | None = None) -> Alignment:
+    def align(self, audio: Audio, text: str, *, sampling_rate: int | None = None) -> Alignment:
         """When each word and character of a text was said: CTC forced alignment.  audio, sampling_rate: as for ``transcribe``.
 
         Raises AudioError for audio that cannot be used, naming it, TokenizerError for a text that the vocabulary cannot spell, saying
@@ -210,12 +212,12 @@ class Model:
         rate = self.feature_extractor.sampling_rate
         logits = np.zeros((0, self.config.vocab_size), self.dtype)
         if len(waveform) >= self.config.minimum_samples:
-            logits = self._logits(waveform, audio)[0]
+            logits = self._logits(audio, waveform)
         return align_logits(
             logits, text, tokenizer, seconds_per_frame=Fraction(self.config.hop, rate), duration=len(waveform) / rate
         )
 
-    def classify(self, audio: Source | Clip, *, sampling_rate: int | None = None) -> list[tuple[str, float]]:
+    def classify(self, audio: Audio, *, sampling_rate: int | None = None) -> Labels:
         """Labels with their probabilities, best first.  Arguments as ``transcribe``.
 
         Raises AudioError for audio that cannot be used or is too short, and InputError for a model without a classification head.
@@ -224,15 +226,18 @@ class Model:
             raise InputError(f"{self.name}: classifying needs a classification head, found {self.head or 'none'}")
         waveform = self._waveform(audio, sampling_rate)
         if len(waveform) < self.config.minimum_samples:
-            raise AudioError(
-                f"{source_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}"
-            )
-        scores = softmax(self._logits(waveform, audio))[0]
-        return [(self.config.id2label[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
+            raise AudioError(f"{audio_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
+        scores = softmax(self._logits(audio, waveform))
+        best_first = [(self.config.id2label[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
+        return Labels(best_first, len(waveform) / self.feature_extractor.sampling_rate)
 
     def flat_weights(self) -> dict[str, Array]:
         """The weights by the keys that transformers 5 writes: ``{"sew.encoder.layer_norm.weight": array, ...}``."""
         return flatten(self.weights)
+
+    def fingerprint(self) -> str:
+        """A hash of what the model computes: its family, head, configuration and weights.  The same in float32 and float64."""
+        return fingerprint(self.config, self.head, self.flat_weights())
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a checkpoint folder that transformers loads, in the model's dtype.  Raises CheckpointError when it cannot be written."""
@@ -255,22 +260,18 @@ class Model:
             raise TokenizerError(f"{self.name}: {doing} needs a vocab.json, which the checkpoint folder does not hold")
         return self.tokenizer
 
-    def _waveform(self, audio: Source | Clip, sampling_rate: int | None) -> Array:
+    def _waveform(self, audio: Audio, sampling_rate: int | None) -> Array:
         with open_recording(audio, target=self.feature_extractor.sampling_rate, sampling_rate=sampling_rate) as recording:
             return recording.read()
 
-    def _logits(self, waveform: Array, audio: object) -> Array:
-        """Logits of one clip, run alone and without a mask; errors name the clip."""
+    def _logits(self, audio: object, waveform: Array) -> Array:
+        """Logits of one clip, run alone, in one piece and without a mask; errors name it.  (n,) -> (T, V), or (L,) of a classifier"""
         try:
             logits = self(self.features(waveform, attention_mask=False).input_values).logits
         except InputError as error:
-            raise AudioError(f"{source_name(audio)}: {error}") from error
+            raise AudioError(f"{audio_name(audio)}: {error}") from error
         assert logits is not None  # the caller has checked the head
-        return logits
-
-    def _clip_logits(self, name: str, waveform: Array) -> Array:
-        """Logits of one clip in one piece.  (n,) -> (T, V)"""
-        return self._logits(waveform, name)[0]
+        return np.asarray(logits[0])
 
     def _long_logits(self, recording: Recording, window: int, overlap: int, progress: Progress) -> tuple[Array, int]:
         """Logits (T, V) of a recording of any length, and its samples.  window, overlap: in frames"""
@@ -281,7 +282,7 @@ class Model:
         if found.samples < config.minimum_samples:
             return np.zeros((0, config.vocab_size), self.dtype), found.samples
         if found.waveform is not None:
-            return self._clip_logits(recording.name, found.waveform), found.samples
+            return self._logits(recording.name, found.waveform), found.samples
         if self.engine == "textbook":
             self._check_attention("window", config.samples_for(window))
         widths = {"rate": rate, "window": window, "overlap": overlap}

@@ -6,7 +6,7 @@ Widths, depths and kernels are those of the hub's config.json files.
 from typing import Any
 
 from sewnp.config import Config, SEWConfig, SEWDConfig
-from sewnp.errors import ConfigError
+from sewnp.errors import ConfigError, brief
 
 
 def _size(hidden: int, layers: int, *, width: int = 64, kernel: int = 31) -> dict[str, Any]:
@@ -38,5 +38,5 @@ PRESETS: dict[str, Config] = {
 def preset(name: str) -> Config:
     """The configuration of a published size.  Raises ConfigError for an unknown name."""
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; expected one of {sorted(PRESETS)}")
+        raise ConfigError(f"unknown preset {brief(name)}; expected one of {sorted(PRESETS)}")
     return PRESETS[name]

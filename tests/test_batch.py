@@ -257,7 +257,7 @@ def test_in_order_too_few_wait_for_the_slow_first(monkeypatch: pytest.MonkeyPatc
             if self.first is None:
                 self.first = Future()
                 slow = sewnp.speech.Transcript("slow", (), 0.0)
-                threading.Timer(0.3, self.first.set_result, [slow]).start()
+                threading.Timer(0.3, self.first.set_result, [{"transcript": slow}]).start()
                 return self.first
             if not self.first.done():
                 self.before.append(args[1])
@@ -288,6 +288,19 @@ def test_open_files_and_samples_travel_too(clips: Path, digits: sewnp.Model) -> 
     assert [result.transcript.text for result in found] == ["ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE", ""]  # type: ignore[union-attr]
 
 
+def test_clips_are_classified_too(paths: list[Path]) -> None:
+    model = sewnp.load("digit-words")
+    for executor in (None, processes(2)):
+        found = list(sewnp.classify_many(paths, executor=executor, ordered=True))
+        assert str(found[1].error) == f"{paths[1]}: no such file"
+        for result in (found[0], *found[2:]):
+            assert result.labels is not None
+            assert dict(result.labels) == pytest.approx(dict(model.classify(paths[result.index])), abs=1e-4)
+            assert result.labels.duration == soundfile.info(paths[result.index]).duration
+            assert result.transcript is result.error is None
+            assert result.seconds > 0
+
+
 def test_in_flight_is_at_least_one() -> None:
-    with pytest.raises(InputError, match="in_flight: expected at least 1, found 0"):
+    with pytest.raises(InputError, match="in_flight: expected a whole number of 1 or more, found 0"):
         transcribe_many([], in_flight=0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sewnp
-from sewnp.benchmark import PEERS, Row, benchmark, measure
+from sewnp.benchmark import PEERS, Timing, benchmark, measure
 from sewnp.cli import main
 from sewnp.errors import DependencyError, InputError
 
@@ -33,12 +33,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_row_says() -> None:
-    row = Row("x", 10.0, (0.4, 0.5, 0.6, 0.5, 0.5), multiply_adds=10**9, peak=4e9, ratio=0.8, difference=1e-6)
+    row = Timing("x", 10.0, (0.4, 0.5, 0.6, 0.5, 0.5), multiply_adds=10**9, peak=4e9, ratio=0.8, difference=1e-6)
     assert row.median == 0.5
     assert row.real_time == 20.0
     assert row.share_of_peak == 0.5
     assert row.spread == 0.0  # the middle half of the runs took the same
-    assert Row("x", 1.0, (1.0, 2.0, 3.0, 4.0, 5.0), 1, 1.0, 1.0, 0.0).spread == pytest.approx(1 / 3)
+    assert Timing("x", 1.0, (1.0, 2.0, 3.0, 4.0, 5.0), 1, 1.0, 1.0, 0.0).spread == pytest.approx(1 / 3)
     assert row.to_dict()["share_of_peak"] == 0.5
 
 
@@ -81,7 +81,7 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         benchmark(model, against=["torch", "tensorflow"])
     with pytest.raises(InputError, match=r"seconds: expected at least 0\.\d+, found 0.0001"):
         benchmark(model, seconds=[0.0001])
-    with pytest.raises(InputError, match="runs: expected at least 2, found 1"):
+    with pytest.raises(InputError, match="runs: expected a whole number of 2 or more, found 1"):
         benchmark(model, runs=1)
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(DependencyError, match=r"sewnp\[onnx\]"):

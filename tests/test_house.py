@@ -14,10 +14,10 @@ PACKAGE = Path(sewnp.__file__).parent
 
 # from the ground up; a room uses only rooms on floors below its own
 FLOORS = [
-    {"types", "version"},
+    {"machine", "types", "version"},
     {"errors"},
-    {"extras", "layers"},
-    {"config", "ctc"},
+    {"extras", "files", "layers"},
+    {"config", "ctc", "manifests"},
     {"parameters", "presets"},
     {"initialization", "costs"},
     {"networks", "checkpoints", "speech"},

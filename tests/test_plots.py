@@ -150,7 +150,7 @@ def test_figures_are_drawn_into_given_axes() -> None:
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: plots.plot_waveform(np.zeros((2, 9)), 8), r"samples: expected shape \(\*,\), found \(2, 9\)"),
+        (lambda: plots.plot_waveform(np.zeros((2, 9)), 8), r"waveform: expected shape \(\*,\), found \(2, 9\)"),
         (lambda: plots.plot_frames(np.zeros(9), seconds_per_frame=1), r"x: expected shape \(\*, \*\), found \(9,\)"),
         (
             lambda: plots.plot_posteriors(PROBABILITIES, TOKENS[1:], seconds_per_frame=1),

@@ -396,6 +396,34 @@ MUTANTS = [
         "(step, item)",
         "fast/test_engine.py::test_clips_so_long_that_queries_come_in_blocks",
     ),
+    Mutant(
+        "a written file that only its owner may read",
+        "files.py",
+        "scratch.chmod(0o666 & ~umask)",
+        "scratch.chmod(0o600)",
+        "test_files.py::test_a_file_appears_whole_or_not_at_all",
+    ),
+    Mutant(
+        "a byte order mark dropped from every line",
+        "files.py",
+        "marked=number == 1",
+        "marked=True",
+        "test_files.py::test_text_and_its_lines",
+    ),
+    Mutant(
+        "a row of a table said to stand where it ends",
+        "manifests.py",
+        "reader.line_num + 1",
+        "reader.line_num",
+        "test_manifests.py::test_quotes_in_csv_hold_commas_quotes_and_lines",
+    ),
+    Mutant(
+        "results taken for those of the clips in order",
+        "evaluation/run.py",
+        "utterance = waiting[result.index]",
+        "utterance = waiting[len(done) + len(failed)]",
+        "evaluation/test_results.py::test_results_in_any_order_are_those_of_their_clips",
+    ),
 ]
 
 

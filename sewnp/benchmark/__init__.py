@@ -1,6 +1,6 @@
 """How fast a model is on this machine, beside whoever else is installed: interleaved runs, medians, ratios."""
 
-from sewnp.benchmark.measure import Benchmark, Row, benchmark
+from sewnp.benchmark.measure import Benchmark, Timing, benchmark
 from sewnp.benchmark.peers import PEERS
 
-__all__ = ["PEERS", "Benchmark", "Row", "benchmark"]
+__all__ = ["PEERS", "Benchmark", "Timing", "benchmark"]

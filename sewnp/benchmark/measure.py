@@ -1,7 +1,5 @@
 """Interleaved measurements: in every round each candidate runs once, and so does a large matrix product, the machine's own yardstick."""
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,8 +10,9 @@ import numpy as np
 
 from sewnp.benchmark.peers import PEERS, Runner, ours
 from sewnp.costs import stages
-from sewnp.errors import InputError
+from sewnp.errors import InputError, check_whole
 from sewnp.fast import default_threads
+from sewnp.machine import describe
 from sewnp.model import Model
 from sewnp.types import Array
 
@@ -28,7 +27,7 @@ AGREEMENT = 1e-3
 
 
 @dataclass(frozen=True)
-class Row:
+class Timing:
     """One candidate on one length of clip."""
 
     name: str
@@ -79,7 +78,7 @@ class Benchmark:
     engine: str
     threads: int
     machine: dict[str, str]
-    rows: tuple[Row, ...]
+    rows: tuple[Timing, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -92,7 +91,7 @@ def benchmark(
     seconds: Sequence[float] = (2, 10, 30),
     against: Sequence[str] = (),
     runs: int = 9,
-    progress: Callable[[str], None] = lambda said: None,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> Benchmark:
     """Measure a model on clips of noise of so many seconds, beside the peers named in ``against`` (:data:`PEERS`).
 
@@ -102,19 +101,18 @@ def benchmark(
     unknown = [name for name in against if name not in PEERS]
     if unknown:
         raise InputError(f"against: expected some of {', '.join(PEERS)}, found {', '.join(unknown)}")
-    if runs < 2:
-        raise InputError(f"runs: expected at least 2, found {runs}")
+    check_whole("runs", runs, 2)
     threads = model.threads or default_threads()
     rate = model.feature_extractor.sampling_rate
     rows = []
     for length in seconds:
-        samples = int(length * rate)
-        if samples < model.config.minimum_samples:
+        sample_count = int(length * rate)
+        if sample_count < model.config.minimum_samples:
             raise InputError(f"seconds: expected at least {model.config.minimum_samples / rate:g}, found {length:g}")
-        x = np.random.default_rng(0).normal(size=(1, samples)).astype(np.float32)
+        x = np.random.default_rng(0).normal(size=(1, sample_count)).astype(np.float32)
         progress(f"{length:g} s: preparing")
         named = {"sewnp": ours, **{name: PEERS[name] for name in against}}
-        runners = {name: make(model, threads, samples) for name, make in named.items()}
+        runners = {name: make(model, threads, sample_count) for name, make in named.items()}
         outputs = {name: run(x) for name, run in runners.items()}  # the first run of each warms it up
         off = {name: _difference(outputs["sewnp"], output) for name, output in outputs.items()}
         for name, difference in off.items():
@@ -122,22 +120,11 @@ def benchmark(
                 raise InputError(f"{name}: does not compute the same on {length:g} s: it differs by {difference:.2g} of the scale")
         progress(f"{length:g} s: measuring")
         times, peak = _interleaved(runners, x, runs)
-        work = sum(stage.multiply_adds for stage in stages(model.config, samples, model.head))
+        work = sum(stage.multiply_adds for stage in stages(model.config, sample_count, model.head))
         median = statistics.median(times["sewnp"])
         for name, taken in times.items():
-            rows.append(Row(name, float(length), tuple(taken), work, peak, median / statistics.median(taken), off[name]))
-    return Benchmark(model.name, model.engine, threads, machine(), tuple(rows))
-
-
-def machine() -> dict[str, str]:
-    """What this was measured on."""
-    return {
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-    }
+            rows.append(Timing(name, float(length), tuple(taken), work, peak, median / statistics.median(taken), off[name]))
+    return Benchmark(model.name, model.engine, threads, describe(), tuple(rows))
 
 
 def _interleaved(runners: dict[str, Runner], x: Array, runs: int) -> tuple[dict[str, list[float]], float]:
@@ -165,13 +152,3 @@ def _difference(ours: Array, theirs: Array) -> float:
         return float("inf")
     scale = float(np.abs(ours).max())
     return float(np.abs(ours - theirs).max()) / scale if scale else float("nan")
-
-
-def _processor() -> str:
-    """Its name, where the system tells."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor()

@@ -15,17 +15,17 @@ Runner: TypeAlias = Callable[[Array], Array]
 """(1, n) float32 -> (1, T, V) or (1, T, H)"""
 
 
-def ours(model: Model, threads: int, samples: int) -> Runner:
+def ours(model: Model, threads: int, sample_count: int) -> Runner:
     """The model with its own engine."""
     return _of(replace(model, threads=threads))
 
 
-def textbook(model: Model, threads: int, samples: int) -> Runner:
+def textbook(model: Model, threads: int, sample_count: int) -> Runner:
     """The plain layers."""
     return _of(replace(model, engine="textbook"))
 
 
-def torch(model: Model, threads: int, samples: int) -> Runner:
+def torch(model: Model, threads: int, sample_count: int) -> Runner:
     """transformers and PyTorch: eager, scaled dot product attention, inference mode."""
     torch = need("torch", "torch")
     twin = _transformers_model(model)
@@ -38,7 +38,7 @@ def torch(model: Model, threads: int, samples: int) -> Runner:
     return run
 
 
-def onnx(model: Model, threads: int, samples: int) -> Runner:
+def onnx(model: Model, threads: int, sample_count: int) -> Runner:
     """onnxruntime, on a graph exported from torch for this very length, with all its optimisations."""
     torch, runtime = need("torch", "torch"), need("onnxruntime", "onnx")
     need("onnx", "onnx")
@@ -48,7 +48,7 @@ def onnx(model: Model, threads: int, samples: int) -> Runner:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             _first_output(torch, twin),
-            (torch.zeros(1, samples),),
+            (torch.zeros(1, sample_count),),
             graph,
             input_names=["x"],
             output_names=["y"],
@@ -64,7 +64,7 @@ def onnx(model: Model, threads: int, samples: int) -> Runner:
 
 
 PEERS: dict[str, Callable[[Model, int, int], Runner]] = {"textbook": textbook, "torch": torch, "onnx": onnx}
-"""Makes a runner of a model, for so many threads and samples, by name."""
+"""Makes a runner of a model, for so many threads and samples of sound, by name."""
 
 
 def _of(model: Model) -> Runner:

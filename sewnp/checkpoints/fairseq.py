@@ -6,6 +6,7 @@ read as inert placeholders: what attributes they have is known, no class of thei
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,9 +17,9 @@ from sewnp.checkpoints.fairseq_arguments import arguments_of, described_config, 
 from sewnp.checkpoints.folder import Checkpoint
 from sewnp.checkpoints.pickles import PickledTensors, read_pickle, tensors_of
 from sewnp.checkpoints.tensors import FLOATS
-from sewnp.checkpoints.unpickler import shown
 from sewnp.config import Config
-from sewnp.errors import CheckpointError
+from sewnp.errors import CheckpointError, printable
+from sewnp.files import read_text
 from sewnp.parameters import Head, parameter_count, parameter_shapes
 from sewnp.types import Array
 
@@ -107,27 +108,19 @@ def _vocabulary(path: Path) -> dict[str, Any]:
     change places.
     """
     tokens = ["<pad>", "<s>", "</s>", "<unk>"]
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST_DICTIONARY + 1).decode("utf-8")
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: no such file; a fine-tuned model needs its dictionary, beside it or named with --dict"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: not a readable dictionary: {error}") from error
-    if len(content) > _LARGEST_DICTIONARY:
-        raise CheckpointError(f"{path}: not a readable dictionary: expected at most {_LARGEST_DICTIONARY:,} bytes")
+    if not os.path.exists(path):
+        raise CheckpointError(f"{path}: no such file; a fine-tuned model needs its dictionary, beside it or named with --dict")
+    content = read_text(path, _LARGEST_DICTIONARY, CheckpointError)
     lines = content.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")  # str.splitlines knows many more ends
     for number, line in enumerate(lines, 1):
         token, _, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
         if not token or not re.fullmatch(r"-?\d+", count):
-            raise CheckpointError(f"{path}: line {number}: expected a symbol and its count, found {shown(line)}")
+            raise CheckpointError(f"{path}: line {number}: expected a symbol and its count, found {printable(line)}")
         tokens.append(token)
     vocab = {token: index for index, token in enumerate(tokens)}
     if len(vocab) != len(tokens):
         twice = next(token for index, token in enumerate(tokens) if vocab[token] != index)
-        raise CheckpointError(f"{path}: the symbol {shown(twice)} is there twice")
+        raise CheckpointError(f"{path}: the symbol {printable(twice)} is there twice")
     return vocab
 
 
@@ -161,7 +154,7 @@ def _weights(tensors: PickledTensors, config: Config, head: Head | None) -> dict
         "mask_emb",
         *_PRETRAINING,
     )  # mask_emb hides frames in training; not wanted where nothing is hidden
-    problems += [f"{shown(key)}: unexpected" for key in tensors.views if key not in used and not key.startswith(unused)]
+    problems += [f"{printable(key)}: unexpected" for key in tensors.views if key not in used and not key.startswith(unused)]
     problems += [f"{name}: expected a dtype of {', '.join(FLOATS)}, found {tensors.dtypes[name]}"
                  for name in used if tensors.dtypes.get(name, "F32") not in FLOATS]  # fmt: skip
     if problems:

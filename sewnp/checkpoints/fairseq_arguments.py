@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sewnp.checkpoints.unpickler import Placeholder, kind_of, shown
+from sewnp.checkpoints.unpickler import Placeholder, kind_of
 from sewnp.config import Config, SEWConfig, SEWDConfig
-from sewnp.errors import CheckpointError, ConfigError
+from sewnp.errors import CheckpointError, ConfigError, brief
 from sewnp.parameters import Head
 
 _ACTIVATIONS = {"gelu_fast": "gelu_accurate"}
@@ -72,7 +72,7 @@ def scalar(path: Path, node: Any, name: str, default: Any) -> Any:
         return default
     kinds: tuple[type, ...] = (int, float) if type(default) is float else (type(default),)
     if type(value) not in kinds or (isinstance(value, str) and len(value) > _LONGEST_ARGUMENT):
-        found = shown(str(value)) if isinstance(value, (str, int, float)) else kind_of(value)
+        found = brief(value) if isinstance(value, (str, int, float)) else kind_of(value)
         raise CheckpointError(f"{path}: {name}: expected a value like {default!r}, found {found}")
     return value
 
@@ -136,7 +136,7 @@ def _check_built(path: Path, pretrained: Mapping[str, Any], *, deberta: bool) ->
     for name, allowed in built.items():
         if pretrained[name] not in allowed:
             expected = " or ".join(map(repr, allowed))
-            raise CheckpointError(f"{path}: {name}: expected {expected}, found {shown(repr(pretrained[name]))}: neither transformers"
+            raise CheckpointError(f"{path}: {name}: expected {expected}, found {brief(pretrained[name])}: neither transformers"
                                   " nor sewnp builds it")  # fmt: skip
 
 
@@ -149,10 +149,10 @@ def conv_layers(path: Path, text: str) -> list[tuple[int, int, int]]:
     for term in "".join(text.split()).split("+"):
         match = re.fullmatch(r"\[((?:\(\d{1,6},\d{1,6},\d{1,6}\),?)+)\](?:\*(\d{1,4}))?", term, re.ASCII)
         if match is None:
-            raise CheckpointError(f"{path}: conv_feature_layers: expected lists of (channels, kernel, stride), found {shown(text)}")
+            raise CheckpointError(f"{path}: conv_feature_layers: expected lists of (channels, kernel, stride), found {brief(text)}")
         listed = [(int(a), int(b), int(c)) for a, b, c in re.findall(r"\((\d+),(\d+),(\d+)\)", match[1])]
         repeats = int(match[2] or 1)
         if len(layers) + len(listed) * repeats > _MOST_LAYERS:
-            raise CheckpointError(f"{path}: conv_feature_layers: expected at most {_MOST_LAYERS} layers, found {shown(text)}")
+            raise CheckpointError(f"{path}: conv_feature_layers: expected at most {_MOST_LAYERS} layers, found {brief(text)}")
         layers += listed * repeats
     return layers

@@ -11,12 +11,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from sewnp.checkpoints.files import read_json, whole_folder, write_json
 from sewnp.checkpoints.names import modern
 from sewnp.checkpoints.tensors import INDEX, SINGLE, TensorFile, open_tensors
-from sewnp.checkpoints.unpickler import shown
 from sewnp.config import Config, config_from_dict
-from sewnp.errors import CheckpointError, ConfigError
+from sewnp.errors import CheckpointError, ConfigError, printable
+from sewnp.files import naming, read_json, whole_folder, write_json
 from sewnp.initialization import fill
 from sewnp.parameters import Head, Shapes, head_shapes, parameter_count, parameter_shapes
 from sewnp.types import Array, DTypeLike
@@ -62,10 +61,8 @@ def read_checkpoint(
     Base and head checkpoints load into each other.  A head that the folder does not hold is an error, unless ``fresh_head_seed`` asks
     for one with fresh weights.  Raises CheckpointError with every missing, unexpected and wrongly shaped tensor at once, before any is read.
     """
-    try:
+    with naming(folder, CheckpointError):  # a folder or a parent of it that may not be looked into
         return _read(folder, head, fresh_head_seed, dtype)
-    except OSError as error:  # a folder or a parent of it that may not be looked into
-        raise CheckpointError(f"{folder}: cannot be read: {error}") from error
 
 
 def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: int | None, dtype: DTypeLike) -> Checkpoint:
@@ -128,7 +125,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     }
     prefix = f"{checkpoint.config.prefix}." if checkpoint.head is None else None
     tensors = {key.removeprefix(prefix or ""): np.ascontiguousarray(value) for key, value in checkpoint.weights.items()}
-    try:
+    # SafetensorError: a full disk
+    with naming(folder, CheckpointError, "could not be written", (OSError, SafetensorError)):
         with whole_folder(folder) as scratch:
             for name, values in jsons.items():
                 if values is not None:
@@ -136,12 +134,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             save_file(tensors, scratch / SINGLE, metadata={"format": "pt"})
             (scratch / SINGLE).chmod((scratch / "config.json").stat().st_mode)  # safetensors lets nobody but the owner read it
         # what an earlier checkpoint left here would no longer be true
-        for name in (INDEX, "processor_config.json", "special_tokens_map.json", "added_tokens.json"):
+        absent = [name for name, values in jsons.items() if values is None]
+        for name in (INDEX, "processor_config.json", "special_tokens_map.json", "added_tokens.json", *absent):
             (folder / name).unlink(missing_ok=True)
-        for name in [name for name, values in jsons.items() if values is None]:
-            (folder / name).unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:  # the latter for a full disk
-        raise CheckpointError(f"{folder}: could not be written: {error}") from error
 
 
 def _cast(file: TensorFile, key: str, dtype: DTypeLike) -> Array:
@@ -150,7 +145,7 @@ def _cast(file: TensorFile, key: str, dtype: DTypeLike) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):  # the latter for NaN that signal
         y = x.astype(dtype, copy=False)
     if y.itemsize < x.itemsize and not np.array_equal(np.isfinite(x), np.isfinite(y)):
-        raise CheckpointError(f"{file.path}: {shown(key)}: holds numbers too large for {y.dtype}; load with dtype='{x.dtype}'")
+        raise CheckpointError(f"{file.path}: {printable(key)}: holds numbers too large for {y.dtype}; load with dtype='{x.dtype}'")
     return y
 
 
@@ -182,11 +177,11 @@ def _check(keys: Mapping[str, str], files: Mapping[str, TensorFile], wanted: Sha
     for key, spelled in keys.items():
         file = files[spelled]
         if key not in wanted and _head_name(key) not in foreign:
-            unexpected.append(f"{shown(spelled)}: unexpected, in {file.path.name}")
+            unexpected.append(f"{printable(spelled)}: unexpected, in {file.path.name}")
         if key in wanted and file.shapes[spelled] != wanted[key]:
-            wrong.append(f"{shown(spelled)}: expected shape {wanted[key]}, found {file.shapes[spelled]} in {file.path.name}")
+            wrong.append(f"{printable(spelled)}: expected shape {wanted[key]}, found {file.shapes[spelled]} in {file.path.name}")
     for spelled in sorted(files.keys() - set(keys.values())):
-        unexpected.append(f"{shown(spelled)}: unexpected beside its other spelling, in {files[spelled].path.name}")
+        unexpected.append(f"{printable(spelled)}: unexpected beside its other spelling, in {files[spelled].path.name}")
     if missing or wrong or unexpected:
         only_head = not (wrong or unexpected) and all(_head_name(line.removesuffix(": missing")) in _HEAD_NAMES for line in missing)
         hint = "\n  (the head is not in these files; fresh_head_seed=0 starts one with fresh weights)" if only_head else ""

@@ -14,11 +14,11 @@ from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 
-from sewnp.checkpoints.files import read_json
 from sewnp.checkpoints.tensors import INDEX, SINGLE, TORCH_INDEX, TORCH_SINGLE
 from sewnp.config import config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, DependencyError
 from sewnp.extras import need
+from sewnp.files import read_json
 
 CONFIG = "config.json"
 FEATURES = ("preprocessor_config.json", "processor_config.json")

@@ -11,10 +11,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from sewnp.checkpoints.files import check_regular, read_json, unique_keys
 from sewnp.checkpoints.pickles import open_pickle
-from sewnp.checkpoints.unpickler import shown
-from sewnp.errors import CheckpointError, brief
+from sewnp.errors import CheckpointError, brief, printable
+from sewnp.files import check_regular, open_regular, parse_json, read_json
 from sewnp.types import Array
 
 SINGLE = "model.safetensors"
@@ -56,8 +55,8 @@ class TensorFile:
 
 def open_file(path: Path) -> TensorFile:
     """Open one safetensors file.  Raises CheckpointError, naming it, when it is missing or damaged."""
+    check_regular(path, CheckpointError)
     try:
-        check_regular(path)
         with path.open("rb") as raw:
             size = int.from_bytes(raw.read(8), "little")
         if size > LARGEST_HEADER:
@@ -69,21 +68,14 @@ def open_file(path: Path) -> TensorFile:
             metadata = file.metadata() or {}
         _check_shapes(shapes)
         return TensorFile(path, shapes, dtypes, metadata, partial(_read, path, shapes, dtypes, _places(path, size)))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError, *_CHANGES) as error:
-        said = "\n".join(map(shown, str(error).split("\n")))
-        raise CheckpointError(f"{path}: not a readable safetensors file: {said}") from error
+        cause = "\n".join(map(printable, str(error).split("\n")))
+        raise CheckpointError(f"{path}: not a readable safetensors file: {cause}") from error
 
 
 def open_torch_file(path: Path) -> TensorFile:
     """Open one file that ``torch.save`` wrote, without torch and without running anything of it.  Raises CheckpointError, naming it."""
-    try:
-        check_regular(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable file: {error}") from error
+    check_regular(path, CheckpointError)
     held = open_pickle(path)
     return TensorFile(path, held.shapes, held.dtypes, {}, held.read)
 
@@ -94,10 +86,10 @@ def open_tensors(folder: Path) -> dict[str, TensorFile]:
     for file in _open_all(folder):
         for key, dtype in file.dtypes.items():
             if dtype not in FLOATS:
-                raise CheckpointError(f"{file.path}: {shown(key)}: expected a dtype of {', '.join(FLOATS)}, found {dtype}")
+                raise CheckpointError(f"{file.path}: {printable(key)}: expected a dtype of {', '.join(FLOATS)}, found {dtype}")
             if key in found:
                 raise CheckpointError(
-                    f"{file.path}: {shown(key)}: also in {found[key].path.name}; expected each tensor in one file"
+                    f"{file.path}: {printable(key)}: also in {found[key].path.name}; expected each tensor in one file"
                 )
             found[key] = file
     return found
@@ -107,14 +99,14 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
     """safetensors has compared shapes and sizes; here is what it admits and NumPy does not."""
     for key, shape in shapes.items():
         if len(shape) > _MOST_DIMENSIONS or math.prod(max(n, 1) for n in shape) >= 2**60:  # of 8 bytes each, at most
-            raise ValueError(f"{shown(key)}: a shape that no array can have: {brief(shape)}")
+            raise ValueError(f"{printable(key)}: a shape that no array can have: {brief(shape)}")
 
 
 def _places(path: Path, size: int) -> dict[str, int]:
     """Where each tensor's bytes begin.  Raises ValueError for a name that is there twice, which the safetensors library lets pass."""
     with path.open("rb") as file:
         file.seek(8)
-        header = json.loads(file.read(size).decode("utf-8"), object_pairs_hook=unique_keys)
+        header = parse_json(file.read(size).decode("utf-8"))
     return {key: 8 + size + entry["data_offsets"][0] for key, entry in header.items() if key != "__metadata__"}
 
 
@@ -124,16 +116,13 @@ def _read(
     """Read and not mapped into memory: a file that is cut meanwhile gives fewer bytes, where a mapped one would end the process."""
     kind, count = dtypes[key], math.prod(shapes[key])
     if kind not in _DTYPES:
-        raise CheckpointError(f"{path}: {shown(key)}: expected a dtype of {', '.join(_DTYPES)}, found {kind}")
-    try:
-        with path.open("rb") as file:
-            file.seek(places[key])
-            x = np.fromfile(file, _DTYPES[kind], count)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {shown(key)}: cannot be read: {error}") from error
+        raise CheckpointError(f"{path}: {printable(key)}: expected a dtype of {', '.join(_DTYPES)}, found {kind}")
+    with open_regular(path, CheckpointError) as file:
+        file.seek(places[key])
+        x = np.fromfile(file, _DTYPES[kind], count)
     if len(x) != count:
         raise CheckpointError(
-            f"{path}: {shown(key)}: expected {count:,} numbers, found {len(x):,}: the file is shorter than when it was opened"
+            f"{path}: {printable(key)}: expected {count:,} numbers, found {len(x):,}: the file is shorter than when it was opened"
         )
     if kind == "BF16":
         x = (x.astype(np.uint32) << 16).view(np.float32)

@@ -29,7 +29,8 @@ COMMANDS = {
     "vectors": "write a suite of conformance vectors for ports in any language",
     "check": "judge a port's results on a suite of conformance vectors",
 }
-"""Each is a module of its name here, with DESCRIPTION, EXAMPLES, add_arguments and run, imported when it is called for."""
+"""Each is a module of its name here, with DESCRIPTION, EXAMPLES, add_arguments, run, and perhaps FAILURE, the exit status of an error; imported
+when it is called for."""
 
 
 def build_parser(called: str | None = None) -> argparse.ArgumentParser:
@@ -41,13 +42,13 @@ def build_parser(called: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sewnp {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    for name, said in COMMANDS.items():
-        command = commands.add_parser(name, help=said, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, formatter_class=argparse.RawDescriptionHelpFormatter)
         if called in (None, name):
             module = importlib.import_module(f"sewnp.cli.{name}")
             command.description, command.epilog = module.DESCRIPTION, module.EXAMPLES
             module.add_arguments(command)
-            command.set_defaults(run=module.run)
+            command.set_defaults(run=module.run, failure=getattr(module, "FAILURE", 1))
     return parser
 
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except SewError as error:
         print(f"sewnp: error: {error}", file=sys.stderr)
-        return 1
+        return int(options.failure)
     except KeyboardInterrupt:
         print("sewnp: interrupted", file=sys.stderr)
         return 130

@@ -5,11 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from sewnp.cli.clips import add_model, add_threads
-from sewnp.cli.output import save_plot, write_text
-from sewnp.errors import InputError
+from sewnp.cli.clips import add_format, add_model, add_threads
+from sewnp.files import read_text, write_text
 from sewnp.loading import load
-from sewnp.plots import plot_alignment
+from sewnp.plots import plot_alignment, save_plot
 from sewnp.speech import Alignment, read_audio
 
 DESCRIPTION = """\
@@ -32,14 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", metavar="TEXT", help="what is said in it; @FILE reads it from a UTF-8 file")
     add_model(parser, default="digits")
     add_threads(parser)
-    parser.add_argument(
-        "-f",
-        "--output_format",
-        "--output-format",
-        choices=("tsv", "json", "textgrid"),
-        default="tsv",
-        help="tsv: a line a word; json: with characters and the log-likelihood; textgrid: Praat's, with both tiers (default: tsv)",
-    )
+    formats = "tsv: a line a word; json: with characters and the log-likelihood; textgrid: Praat's, with both tiers"
+    add_format(parser, "tsv", "json", "textgrid", help=formats)
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
     parser.add_argument("--plot", metavar="FILE", help="draw the words over the waveform (extra: plots)")
 
@@ -49,11 +42,11 @@ def run(options: argparse.Namespace) -> int:
     text = _text(options.text)
     model = load(options.model, threads=options.threads)
     rate = model.feature_extractor.sampling_rate
-    samples = read_audio(options.audio, sampling_rate=rate)  # once: standard input cannot be read again for the picture
-    alignment = model.align(samples, text)
+    waveform = read_audio(options.audio, sampling_rate=rate)  # once: standard input cannot be read again for the picture
+    alignment = model.align(waveform, text)
     result = formatted(alignment, options.output_format, audio=options.audio, model=model.name)
     if options.plot:
-        save_plot(lambda: plot_alignment(samples, rate, alignment), Path(options.plot))
+        save_plot(lambda: plot_alignment(waveform, rate, alignment), Path(options.plot))
     if options.output:
         write_text(Path(options.output), result)
     else:
@@ -63,17 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _text(given: str) -> str:
     """The argument itself, or what stands in the file behind its @."""
-    if not given.startswith("@"):
-        return given
-    path = Path(given[1:])
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: expected UTF-8, found {error.object[error.start : error.start + 1]!r} at byte {error.start}"
-        ) from error
+    return read_text(given[1:]) if given.startswith("@") else given
 
 
 def formatted(alignment: Alignment, form: str, *, audio: str, model: str) -> str:

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from sewnp.benchmark import PEERS, Benchmark, benchmark
-from sewnp.cli.clips import add_model, add_threads
-from sewnp.cli.output import save_plot
-from sewnp.errors import InputError
+from sewnp.cli.clips import add_format, add_model, add_threads
+from sewnp.errors import InputError, brief
 from sewnp.loading import from_config, load
 from sewnp.model import Model
-from sewnp.plots.growth import plot_growth
+from sewnp.plots import plot_growth, save_plot
 from sewnp.presets import PRESETS, preset
 
 DESCRIPTION = """\
@@ -41,14 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"peers to measure beside: {', '.join(PEERS)}; torch and onnx have to be installed",
     )
     parser.add_argument("--runs", type=int, default=9, metavar="N", help="runs of each (default: 9)")
-    parser.add_argument(
-        "-f",
-        "--output_format",
-        "--output-format",
-        choices=("table", "json"),
-        default="table",
-        help="what to print (default: table)",
-    )
+    add_format(parser, "table", "json", help="what to print")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw time against length; the ending says the format (extra plots)"
     )
@@ -56,34 +48,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print -> exit status."""
-    found = benchmark(
+    result = benchmark(
         _model(options.model, options.threads),
-        seconds=[_seconds(said) for said in options.seconds.split(",")],
+        seconds=[_seconds(text) for text in options.seconds.split(",")],
         against=[name for name in options.against.split(",") if name],
         runs=options.runs,
-        progress=lambda said: print(f"sewnp: {said}", file=sys.stderr),
+        progress=lambda step: print(f"sewnp: {step}", file=sys.stderr),
     )
     if options.plot is not None:
-        save_plot(lambda: plot_growth(found), options.plot)
-    print(json.dumps(found.to_dict(), indent=2) if options.output_format == "json" else table(found))
+        save_plot(lambda: plot_growth(result), options.plot)
+    print(json.dumps(result.to_dict(), indent=2) if options.output_format == "json" else table(result))
     return 0
 
 
-def table(found: Benchmark) -> str:
+def table(result: Benchmark) -> str:
     """The text that the command prints."""
-    machine = found.machine
+    machine = result.machine
+    threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
     lines = [
-        f"{found.model}, {found.engine} engine, {found.threads} thread{'s' * (found.threads > 1)}; {machine['processor']}, {machine['cores']} cores,"
+        f"{result.model}, {result.engine} engine, {threads}; {machine['processor']}, {machine['cores']} cores,"
         f" Python {machine['python']}, NumPy {machine['numpy']}",
         f"{'clip':>7} {'':<10}{'median':>10}{'spread':>9}{'real time':>11}{'of peak':>9}{'ours/this':>11}{'difference':>12}",
     ]
-    for row in found.rows:
+    for row in result.rows:
         ratio, off = ("", "") if row.name == "sewnp" else (f"{row.ratio:.2f}", f"{row.difference:.1e}")
         lines.append(
             f"{row.audio:>5g} s {row.name:<10}{1000 * row.median:>7.1f} ms{row.spread:>8.0%} {row.real_time:>9.1f}x{row.share_of_peak:>9.0%}"
             f"{ratio:>11}{off:>12}"
         )
-    peaks = 2e-9 * max(row.peak for row in found.rows)
+    peaks = 2e-9 * max(row.peak for row in result.rows)
     lines.append(f"peak: {peaks:.0f} GFLOP/s, a product of 2048 x 2048 matrices in the same rounds")
     return "\n".join(lines)
 
@@ -94,8 +87,8 @@ def _model(name: str, threads: int | None) -> Model:
     return load(name, threads=threads)
 
 
-def _seconds(said: str) -> float:
+def _seconds(text: str) -> float:
     try:
-        return float(said)
+        return float(text)
     except ValueError:
-        raise InputError(f"--seconds: expected numbers with commas between them, found {said!r}") from None
+        raise InputError(f"--seconds: expected numbers with commas between them, found {brief(text)}") from None

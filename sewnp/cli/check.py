@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
-from sewnp.checkpoints.files import whole_file
-from sewnp.errors import SewError, TraceError
+from sewnp.errors import TraceError
+from sewnp.files import write_text
 from sewnp.numerics import Report, check_vectors
 
 DESCRIPTION = """\
@@ -24,6 +23,8 @@ examples:
   sewnp check conformance results --cases 'sew-d-*' 'ctc-*'
   sewnp check conformance results --junit report.xml"""
 
+FAILURE = 2
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
@@ -36,13 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Judge the results -> exit status."""
-    try:
-        report = check_vectors(options.folder, options.results, options.cases)
-        if options.junit:
-            _write_junit(report, Path(options.junit))
-    except SewError as error:
-        print(f"sewnp: error: {error}", file=sys.stderr)
-        return 2
+    report = check_vectors(options.folder, options.results, options.cases)
+    if options.junit:
+        write_text(Path(options.junit), report.to_junit(), TraceError)
     print(json.dumps(report.to_dict(), indent=2) if options.json else table(report))
     return 0 if report.passes else 1
 
@@ -53,11 +50,3 @@ def table(report: Report) -> str:
     lines = [f"{'pass' if case.passes else 'FAIL'}  {case.name:<{width}}  {case.verdict}" for case in report.cases]
     origins = [f"{count:>5}  {place}" for place, count in report.origins.items()]
     return "\n".join([*lines, "", report.verdict, *(["where they went wrong first:", *origins] if origins else [])])
-
-
-def _write_junit(report: Report, path: Path) -> None:
-    try:
-        with whole_file(path) as scratch:
-            scratch.write_text(report.to_junit(), encoding="utf-8")
-    except OSError as error:
-        raise TraceError(f"{path}: could not be written: {error}") from error

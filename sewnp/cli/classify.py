@@ -2,7 +2,8 @@
 
 import argparse
 
-from sewnp.cli.clips import add_clips, add_threads, clips_of, for_each_clip
+from sewnp.batch import Result, classify_many
+from sewnp.cli.clips import Clip, add_clips, add_threads, clips_of, for_each, show
 from sewnp.loading import load
 
 DESCRIPTION = """\
@@ -16,7 +17,7 @@ examples:
   sewnp classify *.wav                 one line a clip: its name, the best label, its probability
   sewnp classify clip.wav --model path/to/sew-mid-100k-ft-keyword-spotting"""
 
-_SHOWN = 5
+_MOST = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,13 +30,11 @@ def run(options: argparse.Namespace) -> int:
     """Classify every clip -> exit status."""
     clips = clips_of(options)
     model = load(options.model, threads=options.threads)
+    alone = options.audio == [clip.audio for clip in clips] and len(clips) == 1
 
-    alone = options.audio == [clip.source for clip in clips] and len(clips) == 1
+    def give(clip: Clip, result: Result) -> None:
+        labels = list(result.labels or [])
+        rows = labels[:_MOST] if alone else [(f"{clip.audio}\t{label}", score) for label, score in labels[:1]]
+        show("\n".join(f"{label}\t{score:.4f}" for label, score in rows))
 
-    def line(clip: str) -> str:
-        scores = model.classify(clip)
-        if alone:
-            return "\n".join(f"{label}\t{score:.4f}" for label, score in scores[:_SHOWN])
-        return f"{clip}\t{scores[0][0]}\t{scores[0][1]:.4f}"
-
-    return for_each_clip(clips, line)
+    return for_each(clips, lambda audio, _: classify_many(audio, model=model), give, of=len(clips))

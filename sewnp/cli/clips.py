@@ -2,18 +2,21 @@
 
 import argparse
 import glob
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sewnp.batch import Result, processes
 from sewnp.errors import InputError, SewError
+from sewnp.files import naming
+from sewnp.long import Progress
+from sewnp.manifests import AUDIO, either, read_manifest
 
 SUFFIXES = frozenset(
-    {
+    [
         ".wav",
         ".wave",
         ".w64",
@@ -30,19 +33,16 @@ SUFFIXES = frozenset(
         ".au",
         ".snd",
         ".voc",
-    }
+    ]
 )
 """What is audio in a folder.  A file named on its own may be called anything."""
-
-COLUMNS = ("audio", "audio_filepath", "path")
-"""What manifests call the column of paths: ours, NeMo's, Common Voice's."""
 
 
 @dataclass(frozen=True)
 class Clip:
     """A recording, and what its results are called."""
 
-    source: str
+    audio: str
     """A path, or - for standard input."""
     name: str
     """The results' path without suffix, relative to the folder of all results."""
@@ -60,8 +60,8 @@ def add_clips(parser: argparse.ArgumentParser, *, model: str) -> None:
     parser.add_argument(
         "--manifest",
         metavar="FILE",
-        help="read paths from a file, relative to it: one a line; in .tsv the column audio, audio_filepath or path, else the first;"
-        " in .jsonl the key of that name",
+        help="read paths from a file, relative to it: one a line; in .tsv, .csv, .jsonl and NeMo's .json the column"
+        f" {either(AUDIO)}, in tables without such a header the first",
     )
     parser.set_defaults(refuse=parser.error)
     add_model(parser, default=model)
@@ -69,13 +69,25 @@ def add_clips(parser: argparse.ArgumentParser, *, model: str) -> None:
 
 def add_model(parser: argparse.ArgumentParser, *, default: str | None) -> None:
     """The option that names a model."""
-    said = f" (default: {default})" if default else ""
+    suffix = f" (default: {default})" if default else ""
     parser.add_argument(
         "--model",
         default=default,
         metavar="M",
-        help=f"an embedded model's name, a checkpoint folder, or a hub id: name/name, name/name@revision{said}",
+        help=f"an embedded model's name, a checkpoint folder, or a hub id: name/name, name/name@revision{suffix}",
     )
+
+
+def add_jobs(parser: argparse.ArgumentParser, doing: str) -> None:
+    """The option that says how many processes run the clips."""
+    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help=f"{doing} on N processes (default: 1, in this one)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, found {number}")
+    return number
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +100,12 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_format(parser: argparse.ArgumentParser, *choices: str, help: str) -> None:
+    """The option that says in which format results are printed or written, by default the first."""
+    names = ("-f", "--output_format", "--output-format")
+    parser.add_argument(*names, choices=choices, default=choices[0], help=f"{help} (default: {choices[0]})")
+
+
 def clips_of(options: argparse.Namespace) -> list[Clip]:
     """The clips that the arguments mean, in the order given; those of a folder or a pattern sorted by path.
 
@@ -97,7 +115,7 @@ def clips_of(options: argparse.Namespace) -> list[Clip]:
     if not options.audio and options.manifest is None:
         options.refuse("the following arguments are required: AUDIO (or --manifest)")
     named = [clip for argument in options.audio for clip in _meant(argument)]
-    return named + ([] if options.manifest is None else list(_listed(Path(options.manifest))))
+    return named + ([] if options.manifest is None else list(_listed(options.manifest)))
 
 
 def _meant(argument: str) -> Iterator[Clip]:
@@ -120,7 +138,8 @@ def _found(folder: str) -> Iterator[Clip]:
     """The audio files in a folder and the folders in it, but for hidden ones; their results keep the folders' names."""
 
     def failed(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        with naming(error.filename, InputError):
+            raise error
 
     found = []
     for parent, folders, files in os.walk(folder, onerror=failed):
@@ -134,50 +153,11 @@ def _found(folder: str) -> Iterator[Clip]:
         yield Clip(path, str(Path(path).relative_to(folder).with_suffix("")))
 
 
-def _listed(manifest: Path) -> Iterator[Clip]:
+def _listed(manifest: str) -> Iterator[Clip]:
     """The clips of a manifest.  The results of a relative path keep its folders."""
-    try:
-        rows = manifest.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"{manifest}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{manifest}: not UTF-8 text ({error.reason} at byte {error.start})") from error
-    paths = list(_paths(manifest, rows))
-    if not paths:
-        raise InputError(f"{manifest}: names no audio files")
-    for given in paths:
-        path = Path(given)
-        keeps = not path.is_absolute() and ".." not in path.parts
-        yield Clip(str(manifest.parent / path), str(path.with_suffix("")) if keeps else path.stem)
-
-
-def _paths(manifest: Path, rows: list[str]) -> Iterator[str]:
-    kind = manifest.suffix.lower()
-    column = 0
-    for number, row in enumerate(rows, 1):
-        if not row.strip():
-            continue
-        if kind == ".jsonl":
-            yield _of_object(f"{manifest}: line {number}", row)
-            continue
-        cells = row.split("\t") if kind == ".tsv" else [row.strip()]
-        if number == 1 and kind == ".tsv" and (known := [name for name in COLUMNS if name in cells]):
-            column = cells.index(known[0])
-            continue
-        if column >= len(cells) or not cells[column]:
-            raise InputError(f"{manifest}: line {number}: expected a path in column {column + 1}, found {row!r:.80}")
-        yield cells[column]
-
-
-def _of_object(place: str, row: str) -> str:
-    try:
-        values: Any = json.loads(row)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: expected JSON ({error})") from error
-    found = next((values[name] for name in COLUMNS if name in values), None) if isinstance(values, dict) else None
-    if not isinstance(found, str) or not found:
-        raise InputError(f"{place}: expected an object with the key {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}, found {row!r:.80}")
-    return found
+    for entry in read_manifest(manifest):
+        keeps = not os.path.isabs(entry.given) and ".." not in Path(entry.given).parts
+        yield Clip(str(entry.audio), os.path.splitext(entry.given)[0] if keeps else entry.audio.stem)
 
 
 def report(error: SewError | str) -> None:
@@ -222,24 +202,45 @@ class Bar:
         self._bar.update(seconds - self._bar.n)
 
 
-def for_each_clip(clips: list[Clip], line: Callable[[str], str]) -> int:
-    """Show ``line(source)`` for every clip as it is done.  A clip that fails is reported at once and counted at the end -> exit status."""
+def for_each(
+    clips: Sequence[Clip],
+    run: Callable[[Iterator[str], Progress], Iterator[Result]],
+    give: Callable[[Clip, Result], None],
+    *,
+    of: int,
+) -> int:
+    """Give on the result of every clip as it is done; one that fails is reported at once, and counted at the end -> exit status.
+
+    run: from the clips' audio, and the progress of a single one, to results.  of: how many clips there are, those that are done included.
+    """
     failed = 0
     with Bar(len(clips)) as progress:
-        for clip in clips:
-            try:
-                result = line(clip.source)
-            except SewError as error:
-                failed += 1
-                report(error)
+        for result in run((clip.audio for clip in clips), progress.reach):
+            if result.error is None:
+                give(clips[result.index], result)
             else:
-                show(result)
+                failed += 1
+                report(result.error)
             progress.update()
-    return exit_status(failed, len(clips))
-
-
-def exit_status(failed: int, clips: int) -> int:
-    """0 if none failed, else 1, and how many did."""
-    if failed and clips > 1:
-        print(f"sewnp: {failed} of {clips} clips failed", file=sys.stderr)
+    if failed and of > 1:
+        print(f"sewnp: {failed} of {of} clips failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def in_processes(jobs: int, count: int, *, ordered: bool) -> dict[str, Any]:
+    """How :func:`sewnp.transcribe_many` runs so many clips in ``jobs`` processes, as its keyword arguments."""
+    jobs = min(jobs, count)
+    # one in work and one waiting; when a worker dies, few are tried again
+    return {} if jobs < 2 else {"executor": processes(jobs), "ordered": ordered, "in_flight": 2 * jobs}
+
+
+def until_interrupted(results: Iterator[Result]) -> Iterator[Result]:
+    """Ctrl-C does not wait for the clips that are being worked on."""
+    try:
+        yield from results
+    except (KeyboardInterrupt, GeneratorExit):
+        import multiprocessing
+
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise

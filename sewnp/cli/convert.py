@@ -2,14 +2,8 @@
 
 import argparse
 import sys
-from dataclasses import replace
-from pathlib import Path
 
-from sewnp.checkpoints import Checkpoint, write_checkpoint
-from sewnp.checkpoints.convert import read_any
-from sewnp.errors import SewError
-from sewnp.speech.features import FeatureExtractor
-from sewnp.speech.tokenizer import CTCTokenizer
+from sewnp.loading import convert
 
 DESCRIPTION = """\
 Turn a checkpoint into a folder that sewnp and transformers load, with its weights in safetensors.
@@ -35,10 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Convert -> exit status."""
-    source = Path(options.source)
-    dictionary, config = (None if path is None else Path(path) for path in (options.dict, options.config))
-    checkpoint = with_its_tokenizer(read_any(source, dictionary=dictionary, config=config), source)
-    write_checkpoint(Path(options.target), checkpoint)
+    checkpoint = convert(options.source, options.target, dictionary=options.dict, config=options.config)
     parameters = sum(x.size for x in checkpoint.weights.values())
     dtype = next(iter(checkpoint.weights.values())).dtype
     print(
@@ -47,17 +38,3 @@ def run(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 0
-
-
-def with_its_tokenizer(checkpoint: Checkpoint, source: Path) -> Checkpoint:
-    """The checkpoint with the files of tokenizer and feature extractor as transformers 5 writes them, in fewer files than before."""
-    try:
-        preprocessor = FeatureExtractor.from_dict(checkpoint.preprocessor or {}).to_dict()
-        if checkpoint.vocab is None:
-            return replace(checkpoint, preprocessor=preprocessor)
-        tokenizer = CTCTokenizer.from_files(
-            checkpoint.vocab, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens
-        )
-    except SewError as error:
-        raise type(error)(f"{source}: {error}") from error
-    return replace(checkpoint, preprocessor=preprocessor, vocab=tokenizer.vocab, tokenizer=tokenizer.config)

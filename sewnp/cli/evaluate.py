@@ -4,35 +4,34 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sewnp.cli.clips import add_model, add_threads, report
+from sewnp.batch import Result
+from sewnp.cli.clips import Bar, add_format, add_jobs, add_model, add_threads, in_processes, report, until_interrupted
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.evaluate_table import classification_table, ctc_table
-from sewnp.cli.output import save_plot, write_text
 from sewnp.ctc import BeamSearch
 from sewnp.errors import InputError
 from sewnp.evaluation import (
     NORMALIZATIONS,
     Evaluation,
     ResultsFile,
-    Utterance,
     check_columns,
     classification_report,
     ctc_report,
     evaluate,
-    read_manifest,
+    read_test_set,
     recognizer,
 )
 from sewnp.extras import need
+from sewnp.files import open_regular, write_text
 from sewnp.loading import load
 from sewnp.model import Model
-from sewnp.numerics import fingerprint
-from sewnp.plots import plot_confusion
+from sewnp.plots import plot_confusion, save_plot
 from sewnp.speech import spelling_tokens
 from sewnp.version import __version__
 
@@ -41,9 +40,9 @@ Measure a model's errors on a test set: word and character error rate for transc
 accuracy and the confusion matrix for classification, with 95 % bootstrap intervals.
 
 PATH is a LibriSpeech folder (*.trans.txt beside FLAC files, at any depth), a manifest
-(.tsv, or .jsonl with an object a line) with the columns audio or path, and text or label,
-or a folder with a manifest.tsv or manifest.jsonl in it. A .tsv without a header has the
-columns path and text."""
+(.tsv, .csv, .jsonl or NeMo's .json) with a column audio, audio_filepath, path or file, and
+text, sentence, transcript or label, or a folder with a manifest.tsv (.csv ...) in it. A
+table without a header has the columns path and text."""
 EXAMPLES = """\
 examples:
   sewnp evaluate LibriSpeech/test-clean --model path/to/sew-tiny-100k-ft-ls100h -o results
@@ -60,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="a LibriSpeech folder or a manifest")
     parser.add_argument("--task", choices=tuple(_MODELS), default="ctc", help="what the model does (default: %(default)s)")
     add_model(parser, default=None)
+    add_jobs(parser, "run the clips")
     add_threads(parser)
     parser.add_argument(
         "--normalize",
@@ -72,29 +72,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", metavar="FOLDER", help="keep results.jsonl, a line a clip, and report.json there")
     parser.add_argument("--resume", action="store_true", help="go on with the results that are in the output folder")
-    parser.add_argument(
-        "-f", "--output_format", "--output-format", choices=("table", "json"), default="table", help="default: %(default)s"
-    )
+    add_format(parser, "table", "json", help="what to print")
     parser.add_argument("--plot", metavar="FILE", help="draw the confusion matrix (classification only; extra: plots)")
     add_decoder_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate the set -> exit status."""
-    from tqdm import tqdm
-
     _check(options)
     model = load(options.model or _MODELS[options.task], threads=options.threads)
     search = decoder(options, model)
-    recognize = recognizer(model, options.task, **({"decoder": search} if options.task == "ctc" else {}))
-    utterances = read_manifest(options.path, task=options.task)
+    utterances = read_test_set(options.path, task=options.task)
     check_columns(utterances, options.by)
-    made_by = {"task": options.task, "model": fingerprint(model), "decoder": _decoder_name(search, options.lm)}
+    decoding = {"decoder": search} if options.task == "ctc" else {}
+    recognize = recognizer(model, options.task, **decoding, **in_processes(options.jobs, len(utterances), ordered=False))
+    made_by = {"task": options.task, "model": model.fingerprint(), "decoder": _decoder_name(search, options.lm)}
     results = ResultsFile(Path(options.output), made_by, resume=options.resume) if options.output else None
-    with tqdm(total=len(utterances), unit="clip", file=sys.stderr, leave=False, disable=None) as bar:
-        evaluation = evaluate(_counted(utterances, bar.update), recognize, results=results, on_failure=report)
-    told = {"sewnp": __version__, "set": options.path, "name": model.name} | made_by | _report(evaluation, options, model)
-    _write(told, options)
+    with Bar(len(utterances) - (len(results.done) if results else 0)) as progress:
+
+        def counted(clips: Iterable[Path]) -> Iterator[Result]:
+            for result in until_interrupted(recognize(clips)):
+                yield result
+                progress.update()
+
+        evaluation = evaluate(utterances, counted, results=results, on_failure=report)
+    whole = {"sewnp": __version__, "set": options.path, "name": model.name} | made_by | _report(evaluation, options, model)
+    _write(whole, options)
     if evaluation.failed:
         print(f"sewnp: {len(evaluation.failed)} of {len(utterances)} clips failed and count nowhere", file=sys.stderr)
     return 1 if evaluation.failed else 0
@@ -143,11 +146,6 @@ def _decoder_name(search: BeamSearch | None, lm: str | None) -> str:
     if lm is None:
         settings = {name: settings[name] for name in ("beam_width", "min_token_log_prob", "beam_threshold")}
     else:
-        settings["language_model"] = hashlib.sha256(Path(lm).read_bytes()).hexdigest()[:12]
+        with open_regular(lm) as file:
+            settings["language_model"] = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     return "beam search: " + ", ".join(f"{name} {value}" for name, value in settings.items())
-
-
-def _counted(utterances: Sequence[Utterance], count: Callable[[], Any]) -> Iterator[Utterance]:
-    for utterance in utterances:
-        yield utterance
-        count()

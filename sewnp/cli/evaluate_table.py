@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-_SHOWN = 5
+from sewnp.errors import brief
+
+_MOST = 5
 
 
 def ctc_table(report: Mapping[str, Any]) -> str:
     """Rates, groups, the worst utterances, and what has to be said about the set."""
-    lines = [*_head(report), f"texts compared after normalisation {report['normalization']!r}", ""]
+    lines = [*_head(report), f"texts compared after normalisation {brief(report['normalization'])}", ""]
     lines += [f"{'':<22} {'rate':>7}  {'95 % interval':>17} {'errors':>7} {'of':>7} {'subst.':>7} {'delet.':>7} {'insert.':>7}"]
     lines += [_rate(f"{name[:-1]} errors", report[name]) for name in ("words", "characters")]
     lines += _outside(report["outside_vocabulary"])
@@ -20,7 +22,7 @@ def ctc_table(report: Mapping[str, Any]) -> str:
         lines += [_group(value, group) for value, group in groups.items()]
     if report["worst"]:
         lines += ["", "worst utterances (word errors of words)"]
-    for bad in report["worst"][:_SHOWN]:
+    for bad in report["worst"][:_MOST]:
         lines += [f"  {bad['id']}  {bad['word_errors']} of {bad['words']}"]
         lines += [f"    said   {bad['reference']}", f"    heard  {bad['hypothesis']}"]
     return "\n".join(lines) + "\n"
@@ -31,20 +33,20 @@ def classification_table(report: Mapping[str, Any]) -> str:
     accuracy = report["accuracy"]
     lines = [*_head(report), "", f"accuracy  {_interval(accuracy)}  {accuracy['right']} of {report['clips']} right"]
     for label, clips in report["unknown_labels"].items():
-        lines += [f"label {label!r} is none of the model's: {clips} clips, all counted as wrong"]
+        lines += [f"label {brief(label)} is none of the model's: {clips} clips, all counted as wrong"]
     for column, groups in report["by"].items():
         lines += ["", f"{column:<22} {'clips':>7}  {'accuracy, 95 % interval':>25}"]
         lines += [
             f"{value or '(none)':<22} {group['clips']:>7}  {_interval(group['accuracy']):>25}" for value, group in groups.items()
         ]
     confusion = report["confusion"]
-    said, heard = confusion["said"], confusion["heard"]
-    width = max(map(len, [*said, "said"]))
-    cells = [max(len(label), 4) for label in heard]
-    lines += ["", "  ".join([f"{'said':<{width}}", *(f"{label:>{cell}}" for label, cell in zip(heard, cells, strict=True))])]
-    for label, counts in zip(said, confusion["counts"], strict=True):
-        shown = (f"{count or '·':>{cell}}" for count, cell in zip(counts, cells, strict=True))
-        lines += ["  ".join([f"{label:<{width}}", *shown])]
+    references, labels = confusion["said"], confusion["heard"]
+    width = max(map(len, [*references, "said"]))
+    cells = [max(len(label), 4) for label in labels]
+    lines += ["", "  ".join([f"{'said':<{width}}", *(f"{label:>{cell}}" for label, cell in zip(labels, cells, strict=True))])]
+    for label, counts in zip(references, confusion["counts"], strict=True):
+        numbers = (f"{count or '·':>{cell}}" for count, cell in zip(counts, cells, strict=True))
+        lines += ["  ".join([f"{label:<{width}}", *numbers])]
     return "\n".join(lines) + "\n"
 
 
@@ -77,8 +79,8 @@ def _outside(outside: Mapping[str, Any]) -> list[str]:
     if not outside["clips"]:
         return []
     listed = list(outside["characters"].items())
-    shown = ", ".join(f"{c!r} {count}" for c, count in listed[:_SHOWN]) + (", ..." if len(listed) > _SHOWN else "")
-    return [f"{outside['clips']} references hold characters that the vocabulary lacks, each a sure error: {shown}"]
+    first = ", ".join(f"{brief(c)} {count}" for c, count in listed[:_MOST]) + (", ..." if len(listed) > _MOST else "")
+    return [f"{outside['clips']} references hold characters that the vocabulary lacks, each a sure error: {first}"]
 
 
 def _interval(rate: Mapping[str, Any]) -> str:

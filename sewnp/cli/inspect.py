@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
 def story(model: Model) -> str:
     """The text that the command prints."""
     config, rate = model.config, model.feature_extractor.sampling_rate
-    samples = max(rate, config.minimum_samples)
-    rows = stages(config, samples, model.head)
+    sample_count = max(rate, config.minimum_samples)
+    rows = stages(config, sample_count, model.head)
     parameters, work = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
     milliseconds = 1000 / rate
     lines = [
@@ -45,12 +45,12 @@ def story(model: Model) -> str:
         f"  receptive field  {config.receptive_field} samples ({config.receptive_field * milliseconds:g} ms)",
         f"  shortest clip    {config.minimum_samples} samples ({config.minimum_samples * milliseconds:g} ms)",
         f"  parameters       {parameters:,}",
-        f"  multiply-adds    {work:,} for {samples} samples ({samples / rate:g} s) of audio",
+        f"  multiply-adds    {work:,} for {sample_count} samples ({sample_count / rate:g} s) of audio",
         "",
         f"{'stage':<26}{'frames x channels':>18}{'frames/s':>10}{'parameters':>13}{'multiply-adds':>15}{'share':>8}",
     ]
     for row in rows:
-        shape, per_second = f"{row.frames} x {row.channels}", row.frames * rate / samples
+        shape, per_second = f"{row.frames} x {row.channels}", row.frames * rate / sample_count
         share = f"{row.multiply_adds / work:.1%}"
         lines.append(f"{row.name:<26}{shape:>18}{per_second:>10.1f}{row.parameters:>13,}{row.multiply_adds:>15,}{share:>8}")
     return "\n".join(lines)

@@ -3,21 +3,32 @@
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from sewnp.batch import Result, processes, transcribe_many
-from sewnp.cli.clips import Bar, Clip, add_clips, add_threads, clips_of, exit_status, report, show
+from sewnp.batch import Result, transcribe_many
+from sewnp.cli.clips import (
+    Clip,
+    add_clips,
+    add_format,
+    add_jobs,
+    add_threads,
+    clips_of,
+    for_each,
+    in_processes,
+    show,
+    until_interrupted,
+)  # fmt: skip
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.long import add_window_options, window_options
-from sewnp.cli.output import write_text
 from sewnp.errors import InputError
+from sewnp.files import naming, write_text
 from sewnp.loading import load
+from sewnp.long import Progress
 from sewnp.model import Model
-from sewnp.speech.audio import Source
-from sewnp.speech.formats import FORMATS, one_line, written
-from sewnp.speech.transcript import Transcript
+from sewnp.speech.audio import AudioFile
+from sewnp.speech.formats import FORMATS, format_transcript, one_line
 
 DESCRIPTION = """\
 Print the words spoken in audio files, or write them to files: text, JSON, subtitles.
@@ -41,15 +52,11 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     add_clips(parser, model="digits")
-    parser.add_argument(
-        "-f",
-        "--output_format",
-        "--output-format",
-        choices=(*FORMATS, "all"),
-        default="txt",
-        help="txt: the text on a line; json: whisper's result, with segments and words; srt, vtt: subtitles; tsv: a table of their"
-        " times in milliseconds; all of these (default: txt)",
+    formats = (
+        "txt: the text on a line; json: whisper's result, with segments and words; srt, vtt: subtitles; tsv: a table of their times in"
+        " milliseconds; all of these"
     )
+    add_format(parser, *FORMATS, "all", help=formats)
     parser.add_argument(
         "-o",
         "--output_dir",
@@ -65,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what srt, vtt and tsv show at a time: a few words up to a pause, one word, or one character, which json then lists"
         " too (default: segment)",
     )
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="transcribe on N processes (default: 1, in this one)")
+    add_jobs(parser, "transcribe")
     parser.add_argument("--resume", action="store_true", help="with -o: leave out the clips whose files are all there")
     add_threads(parser)
     add_window_options(parser)
@@ -86,69 +93,32 @@ def run(options: argparse.Namespace) -> int:
         if not todo:
             return 0
     model = load(options.model, threads=options.threads)
-    alone = len(clips) == 1 and options.audio == [clips[0].source]
+    alone = len(clips) == 1 and options.audio == [clips[0].audio]
 
-    def give(clip: Clip, transcript: Transcript) -> None:
+    def give(clip: Clip, result: Result) -> None:
+        assert result.transcript is not None  # the others are reported
         # a name that is not UTF-8 can be opened, but not written down
-        named = clip.source.encode("utf-8", "backslashreplace").decode("utf-8")
-
-        def content(form: str) -> str:
-            return written(transcript, form, timestamps=options.timestamps, audio=named, model=model.name)
-
+        named = clip.audio.encode("utf-8", "backslashreplace").decode("utf-8")
+        content = partial(format_transcript, result.transcript, timestamps=options.timestamps, audio=named, model=model.name)
         if options.output_dir is not None:
             for form, path in zip(formats, files[clip], strict=True):
                 _write(path, content(form))
         elif options.output_format == "txt" and not alone:
-            show(f"{clip.source}\t{one_line(transcript.text)}")
+            show(f"{clip.audio}\t{one_line(result.transcript.text)}")
         else:
             show(content(options.output_format).removesuffix("\n"))
 
-    failed = 0
-    with Bar(len(todo)) as progress:
-        for result in _results(options, todo, model, progress.reach):
-            if result.transcript is None:
-                failed += 1
-                assert result.error is not None
-                report(result.error)
-            else:
-                give(todo[result.index], result.transcript)
-            progress.update()
-    return exit_status(failed, len(clips))
+    return for_each(todo, partial(_results, options, len(todo), model), give, of=len(clips))
 
 
-def _results(
-    options: argparse.Namespace, clips: list[Clip], model: Model, seconds: Callable[[float, float | None], None]
-) -> Iterator[Result]:
-    """The results of clips: in their order to standard output, as they are there to files.  seconds: told how far a single clip is."""
-    keywords: dict[str, Any] = {**window_options(options), "decoder": decoder(options, model)}
-    if len(clips) == 1:
-        keywords["progress"] = seconds
-    if options.jobs == 1 or len(clips) == 1:
-        return transcribe_many((clip.source for clip in clips), model=model, **keywords)
-    jobs = min(options.jobs, len(clips))
-    sources = (_sendable(clip.source) for clip in clips)
-    return _until_interrupted(
-        transcribe_many(
-            sources,
-            model=model,
-            executor=processes(jobs),
-            ordered=options.output_dir is None,
-            in_flight=2 * jobs,  # one in work and one waiting; when a worker dies, few are tried again
-            **keywords,
-        )
-    )
-
-
-def _until_interrupted(results: Iterator[Result]) -> Iterator[Result]:
-    """Ctrl-C does not wait for the clips that are being worked on."""
-    try:
-        yield from results
-    except (KeyboardInterrupt, GeneratorExit):
-        import multiprocessing
-
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
+def _results(options: argparse.Namespace, count: int, model: Model, clips: Iterator[str], progress: Progress) -> Iterator[Result]:
+    """The results of so many clips: in their order to standard output, as they are there to files."""
+    keywords = window_options(options) | {"decoder": decoder(options, model)}
+    if count == 1:
+        keywords["progress"] = progress
+    if many := in_processes(options.jobs, count, ordered=options.output_dir is None):
+        return until_interrupted(transcribe_many(map(_sendable, clips), model=model, **many, **keywords))
+    return transcribe_many(clips, model=model, **keywords)
 
 
 class _StandardInput(io.BytesIO):
@@ -157,14 +127,12 @@ class _StandardInput(io.BytesIO):
     name = "standard input"
 
 
-def _sendable(source: str) -> Source:
-    return _StandardInput(sys.stdin.buffer.read()) if source == "-" and sys.stdin is not None else source
+def _sendable(audio: str) -> AudioFile:
+    return _StandardInput(sys.stdin.buffer.read()) if audio == "-" and sys.stdin is not None else audio
 
 
 def _check(options: argparse.Namespace, clips: list[Clip]) -> None:
     """Options that do not go together are wrong usage."""
-    if options.jobs < 1:
-        options.refuse(f"argument --jobs: expected at least 1, found {options.jobs}")
     if options.output_dir is None and options.resume:
         options.refuse("argument --resume: expected with -o DIR")
     if (
@@ -178,7 +146,7 @@ def _check(options: argparse.Namespace, clips: list[Clip]) -> None:
 def _files(options: argparse.Namespace, clips: list[Clip], formats: tuple[str, ...]) -> dict[Clip, list[Path]]:
     """Where the results of every clip go.  Two that would go to one place, or over a recording, are wrong usage: nothing is overwritten unseen."""
     folder = Path(options.output_dir)
-    sources = {Path(clip.source).absolute() for clip in clips}
+    recordings = {Path(clip.audio).absolute() for clip in clips}
     taken: dict[Path, Clip] = {}
     files: dict[Clip, list[Path]] = {}
     for clip in clips:
@@ -186,18 +154,16 @@ def _files(options: argparse.Namespace, clips: list[Clip], formats: tuple[str, .
         for path in files[clip]:
             if path in taken:
                 options.refuse(
-                    f"argument -o: {taken[path].source} and {clip.source} would both be written to {path}; name the folder"
+                    f"argument -o: {taken[path].audio} and {clip.audio} would both be written to {path}; name the folder"
                     " that holds both, or give them other names"
                 )
-            if path.absolute() in sources:
+            if path.absolute() in recordings:
                 options.refuse(f"argument -o: {path} is a recording, and would be overwritten")
             taken[path] = clip
     return files
 
 
 def _write(path: Path, text: str) -> None:
-    try:
+    with naming(path.parent, InputError, "cannot be made"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path.parent}: cannot be made: {error.strerror}") from error
     write_text(path, text)

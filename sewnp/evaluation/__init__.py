@@ -1,6 +1,6 @@
 """How good is a model: test sets read, every clip run, error rates with intervals, reports.
 
-A test set is a list of utterances (:mod:`~sewnp.evaluation.manifests`).  Each is run alone (:mod:`~sewnp.evaluation.run`), and what
+A test set is a list of utterances (:mod:`~sewnp.evaluation.utterances`).  Each is run alone (:mod:`~sewnp.evaluation.run`), and what
 was heard can be kept in a file that survives being killed (:mod:`~sewnp.evaluation.results`).  References and hypotheses are made
 comparable (:mod:`~sewnp.evaluation.normalization`), their differences counted (:mod:`~sewnp.evaluation.measures`) and told
 (:mod:`~sewnp.evaluation.report`).  Counting needs jiwer: ``python -m pip install 'sewnp[evaluate]'``.
@@ -10,19 +10,19 @@ comparable (:mod:`~sewnp.evaluation.normalization`), their differences counted (
 Counts(hits=2, substitutions=1, deletions=0, insertions=1)
 """
 
-from sewnp.evaluation.manifests import Task, Utterance, check_columns, read_manifest
 from sewnp.evaluation.measures import Counts, ErrorRate, bootstrap_interval, count_characters, count_words, error_rate
 from sewnp.evaluation.normalization import NORMALIZATIONS
 from sewnp.evaluation.report import classification_report, ctc_report
-from sewnp.evaluation.results import Result, ResultsFile
+from sewnp.evaluation.results import Recognition, ResultsFile
 from sewnp.evaluation.run import Evaluation, evaluate, recognizer
+from sewnp.evaluation.utterances import Task, Utterance, check_columns, read_test_set
 
 __all__ = [
     "NORMALIZATIONS",
     "Counts",
     "ErrorRate",
     "Evaluation",
-    "Result",
+    "Recognition",
     "ResultsFile",
     "Task",
     "Utterance",
@@ -34,6 +34,6 @@ __all__ = [
     "ctc_report",
     "error_rate",
     "evaluate",
-    "read_manifest",
+    "read_test_set",
     "recognizer",
 ]

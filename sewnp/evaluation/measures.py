@@ -59,14 +59,14 @@ class ErrorRate:
 
 def count_words(reference: str, hypothesis: str) -> Counts:
     """Word errors of one utterance, by jiwer; words are what is between spaces.  Raises DependencyError without jiwer."""
-    found = need("jiwer", "evaluate").process_words(reference, hypothesis)
-    return Counts(found.hits, found.substitutions, found.deletions, found.insertions)
+    counted = need("jiwer", "evaluate").process_words(reference, hypothesis)
+    return Counts(counted.hits, counted.substitutions, counted.deletions, counted.insertions)
 
 
 def count_characters(reference: str, hypothesis: str) -> Counts:
     """Character errors of one utterance, by jiwer; the spaces between words count too.  Raises DependencyError without jiwer."""
-    found = need("jiwer", "evaluate").process_characters(reference, hypothesis)
-    return Counts(found.hits, found.substitutions, found.deletions, found.insertions)
+    counted = need("jiwer", "evaluate").process_characters(reference, hypothesis)
+    return Counts(counted.hits, counted.substitutions, counted.deletions, counted.insertions)
 
 
 def error_rate(counts: Sequence[Counts]) -> ErrorRate:
@@ -93,9 +93,9 @@ def bootstrap_interval(
     """
     errors, lengths = np.asarray(errors, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
     if errors.shape != lengths.shape or errors.ndim != 1:
-        raise InputError(f"lengths: expected the shape of errors, {errors.shape}, found {lengths.shape}")
+        raise InputError(f"lengths: expected the shape of errors, {errors.shape}, counted {lengths.shape}")
     if not lengths.sum() > 0:
-        raise InputError("lengths: expected references with at least one word, found none")
+        raise InputError("lengths: expected references with at least one word, counted none")
     rng = np.random.default_rng(seed)
     rates = []
     for _ in range(resamples):

@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
-from sewnp.errors import EvaluationError, InputError, brief
-from sewnp.evaluation.manifests import Utterance, check_columns
+from sewnp.errors import EvaluationError, InputError, brief, few
 from sewnp.evaluation.measures import LEVEL, RESAMPLES, SEED, Counts, bootstrap_interval, count_characters, count_words, error_rate
 from sewnp.evaluation.normalization import NORMALIZATIONS
-from sewnp.evaluation.results import Result
+from sewnp.evaluation.results import Recognition
 from sewnp.evaluation.run import Evaluation
+from sewnp.evaluation.utterances import Utterance, check_columns
 
 WORST = 10
 """How many of the worst utterances are listed."""
 
-Heard: TypeAlias = tuple[Utterance, Result]
+Heard: TypeAlias = tuple[Utterance, Recognition]
 
 
 def ctc_report(
@@ -64,15 +64,15 @@ def classification_report(evaluation: Evaluation, *, labels: Sequence[str], by: 
     Raises EvaluationError for a set of which nothing could be run, none of whose labels the model has, or without a column asked for.
     """
     _check_heard(evaluation)
-    said = [utterance.reference for utterance, _ in evaluation.heard]
-    unknown = Counter(label for label in said if label not in labels)
-    if unknown.total() == len(said):
-        raise EvaluationError(f"none of the set's labels is one of the model's: {_few(unknown)}; expected {_few(labels)}")
-    heard = [result.hypothesis for _, result in evaluation.heard]
-    rows = [label for label in labels if label in set(said)] + sorted(unknown)
+    references = [utterance.reference for utterance, _ in evaluation.heard]
+    unknown = Counter(label for label in references if label not in labels)
+    if unknown.total() == len(references):
+        raise EvaluationError(f"none of the set's labels is one of the model's: {few(unknown)}; expected {few(labels)}")
+    hypotheses = [result.hypothesis for _, result in evaluation.heard]
+    rows = [label for label in labels if label in set(references)] + sorted(unknown)
     columns = list(labels)
-    pairs = Counter(zip(said, heard, strict=True))
-    wrong = [int(a != b) for a, b in zip(said, heard, strict=True)]
+    pairs = Counter(zip(references, hypotheses, strict=True))
+    wrong = [int(a != b) for a, b in zip(references, hypotheses, strict=True)]
 
     def accuracy(chosen: Sequence[int]) -> dict[str, Any]:
         errors = [wrong[i] for i in chosen]
@@ -86,8 +86,8 @@ def classification_report(evaluation: Evaluation, *, labels: Sequence[str], by: 
         if bad
     ]
     confusion = {"said": rows, "heard": columns, "counts": [[pairs[row, column] for column in columns] for row in rows]}
-    told = {"unknown_labels": dict(sorted(unknown.items())), "by": _by(evaluation.heard, by, accuracy), "mistakes": mistakes}
-    return _common(evaluation) | accuracy(range(len(said))) | {"confusion": confusion} | told
+    rest = {"unknown_labels": dict(sorted(unknown.items())), "by": _by(evaluation.heard, by, accuracy), "mistakes": mistakes}
+    return _common(evaluation) | accuracy(range(len(references))) | {"confusion": confusion} | rest
 
 
 def _common(evaluation: Evaluation) -> dict[str, Any]:
@@ -110,11 +110,11 @@ def _outside_vocabulary(references: Sequence[str], spellable: set[str]) -> dict[
     """How many references hold characters that the model cannot write, and which, most frequent first."""
     missing = [Counter(c for c in reference if c != " " and c not in spellable) for reference in references]
     total: Counter[str] = sum(missing, Counter())
-    written = sum(c != " " for reference in references for c in reference)
-    if not written:
+    spoken = sum(c != " " for reference in references for c in reference)
+    if not spoken:
         raise EvaluationError("expected references with at least one word, found none")
-    if total.total() == written:
-        raise EvaluationError(f"the model's vocabulary has not one character of the references, which hold {_few(total)}")
+    if total.total() == spoken:
+        raise EvaluationError(f"the model's vocabulary has not one character of the references, which hold {few(total)}")
     return {"clips": sum(bool(counter) for counter in missing), "characters": dict(total.most_common())}
 
 
@@ -138,8 +138,3 @@ def _with_words(chosen: Sequence[int], words: Sequence[Counts], rates: Callable[
 def _bad(name: str, words: Counts, characters: Counts, texts: tuple[str, str]) -> dict[str, Any]:
     counted = {"word_errors": words.errors, "words": words.length, "character_errors": characters.errors}
     return {"id": name} | counted | {"reference": texts[0], "hypothesis": texts[1]}
-
-
-def _few(names: Collection[str]) -> str:
-    shown = ", ".join(brief(name) for name in list(names)[:12])
-    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,18 +1,19 @@
-"""What was heard, kept clip by clip, so that an evaluation that was killed goes on where it stopped."""
+"""What was recognized, kept clip by clip, so that an evaluation that was killed goes on where it stopped."""
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from sewnp.errors import EvaluationError, brief
+from sewnp.files import LONGEST_LINE, naming, open_regular
 
 
 @dataclass(frozen=True)
-class Result:
-    """What was heard in one clip, as the model said it: normalisation comes later, so that it may change."""
+class Recognition:
+    """What a model heard in one clip, as it said it: normalisation comes later, so that it may change."""
 
     id: str
     path: str
@@ -24,7 +25,7 @@ class Result:
 class ResultsFile:
     """``results.jsonl`` in a folder: a line that says what made it, then a line a clip.
 
-    Each line is on its way to the disk before the next clip is run.  A last line without its newline is what a killed process left: it is
+    Each line is on its way to the disk as soon as the clip is done.  A last line without its newline is what a killed process left: it is
     cut off, and its clip run again.
     """
 
@@ -35,53 +36,56 @@ class ResultsFile:
         else or are damaged, and where the folder cannot be written.
         """
         self.path = folder / "results.jsonl"
-        self.done: dict[tuple[str, str], Result] = {}
-        """Results by id and path."""
+        self.done: dict[tuple[str, str], Recognition] = {}
+        """By id and path."""
         header = {"made_by": dict(made_by)}
-        try:
+        with naming(self.path, EvaluationError, "cannot be written"):
             folder.mkdir(parents=True, exist_ok=True)
-            kept = self._read(header, resume) if self.path.exists() else 0
-            if kept:
-                os.truncate(self.path, kept)
+            size = self._read(header["made_by"], resume) if os.path.lexists(self.path) else 0
+            if size:
+                os.truncate(self.path, size)
             else:
                 self.path.write_text(json.dumps(header) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise EvaluationError(f"{self.path}: cannot be written: {error.strerror or error}") from error
 
-    def append(self, result: Result) -> None:
+    def append(self, result: Recognition) -> None:
         """Keep one more.  Raises EvaluationError where the disk is full."""
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(result)) + "\n")
-        except OSError as error:
-            raise EvaluationError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+        with naming(self.path, EvaluationError, "cannot be written"), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(result)) + "\n")
         self.done[result.id, result.path] = result
 
-    def _read(self, header: dict[str, Any], resume: bool) -> int:
+    def _read(self, made_by: dict[str, str], resume: bool) -> int:
         """Read what is there -> how many bytes of it are whole lines."""
-        whole, newline, _ = self.path.read_bytes().rpartition(b"\n")
-        if not newline:
-            return 0  # killed while it wrote the first line
-        if not resume:
-            raise EvaluationError(f"{self.path}: holds results already; go on with --resume, or name another folder")
-        for number, line in enumerate(whole.split(b"\n"), 1):
-            try:
-                values = json.loads(line)
-                if number > 1:
-                    result = Result(**values)
+        size = number = 0
+        with open_regular(self.path, EvaluationError) as file:
+            while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
+                size, number = size + len(line), number + 1
+                if not resume:
+                    raise EvaluationError(f"{self.path}: holds results already; go on with --resume, or name another folder")
+                try:
+                    values = json.loads(line)  # paths that are not UTF-8 are halves of surrogate pairs in it
+                    result = _result(values) if number > 1 else None
+                except (ValueError, TypeError, RecursionError) as error:
+                    raise EvaluationError(f"{self.path}:{number}: expected a result, found {brief(line[:-1])} ({error})") from error
+                if result is None:
+                    self._check_made_by(values, made_by)
+                else:
                     self.done[result.id, result.path] = result
-            except (ValueError, TypeError) as error:
-                raise EvaluationError(f"{self.path}:{number}: expected a result, found {brief(line)} ({error})") from error
-            if number == 1:
-                self._check_made_by(values, header)
-        return len(whole) + 1
+        return size
 
-    def _check_made_by(self, found: Any, expected: dict[str, Any]) -> None:
+    def _check_made_by(self, found: Any, expected: dict[str, str]) -> None:
         theirs = found.get("made_by") if isinstance(found, dict) else None
         if not isinstance(theirs, dict):
             raise EvaluationError(f"{self.path}:1: expected what made the results, found {brief(found)}")
-        for name, value in expected["made_by"].items():
+        for name, value in expected.items():
             if theirs.get(name) != value:
                 raise EvaluationError(
                     f"{self.path}: made with another {name}: expected {value}, found {brief(theirs.get(name))}; name another folder"
                 )
+
+
+def _result(values: Any) -> Recognition:
+    result = Recognition(**values)
+    for field in fields(Recognition):
+        if not isinstance(getattr(result, field.name), field.type):  # type: ignore[arg-type]
+            raise TypeError(f"{field.name}: expected a {field.type}")
+    return result

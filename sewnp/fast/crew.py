@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sewnp.errors import ConfigError
+from sewnp.errors import ConfigError, check_whole
 
 MOST_THREADS = 4
 """Beyond which nobody has measured a gain: the threads share Python's lock."""
@@ -31,9 +31,8 @@ def default_threads() -> int:
     if said is None:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(MOST_THREADS, available)
-    if not (said.isascii() and said.isdigit() and int(said) > 0):
-        raise ConfigError(f"SEWNP_THREADS: expected a whole number of 1 or more, found {said!r}")
-    return int(said)
+    digits = said.isascii() and said.isdigit() and len(said) < 20  # Python does not read thousands of them
+    return check_whole("SEWNP_THREADS", int(said) if digits else said, 1, error=ConfigError)
 
 
 T = TypeVar("T")

@@ -11,10 +11,11 @@ from sewnp.numerics.check import CaseReport, Report, check_vectors
 from sewnp.numerics.compare import Comparison, Row, compare, judge_replay
 from sewnp.numerics.files import StageFile, open_stages
 from sewnp.numerics.jitter import honest_runs
+from sewnp.numerics.judge import judge
 from sewnp.numerics.measure import Measure, measure
 from sewnp.numerics.precision import Precision, round_to_bfloat16, round_to_float16
 from sewnp.numerics.replay import Replay, replay
-from sewnp.numerics.trace import Inputs, Recorder, Trace, fingerprint, trace, write_trace
+from sewnp.numerics.trace import Inputs, Recorder, Trace, trace, write_trace
 from sewnp.numerics.variants import name_causes
 from sewnp.numerics.vectors import write_vectors
 
@@ -33,9 +34,9 @@ __all__ = [
     "budgets",
     "check_vectors",
     "compare",
-    "fingerprint",
     "from_torch",
     "honest_runs",
+    "judge",
     "judge_replay",
     "local_budgets",
     "measure",

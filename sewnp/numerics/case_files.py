@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sewnp.checkpoints import Checkpoint, write_checkpoint, write_tensors
-from sewnp.checkpoints.files import write_json
 from sewnp.ctc import clean_labels, ctc_loss
+from sewnp.files import write_json
 from sewnp.layers.observe import within
 from sewnp.layers.softmax import log_softmax
 from sewnp.layers.spec_augment import mask_frames

@@ -1,6 +1,5 @@
 """Judging a port's results against a conformance suite: case by case, stage by stage, and where each case went wrong first."""
 
-import json
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -10,11 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from sewnp.checkpoints.files import read_json
-from sewnp.errors import CheckpointError, InputError, TraceError
+from sewnp.errors import InputError, TraceError, brief
+from sewnp.files import read_json
 from sewnp.numerics.compare import Comparison, Row, compare, metadata_problems
 from sewnp.numerics.files import open_stages
-from sewnp.numerics.suite import CASES_FOLDER, EXPECTED, STAGES, read_manifest
+from sewnp.numerics.suite import CASES_FOLDER, EXPECTED, STAGES, read_suite
 
 SUFFIXES = (".safetensors", ".npz", ".json")
 
@@ -184,12 +183,12 @@ def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] 
 
 def _entries(folder: Path) -> dict[str, dict[str, Any]]:
     """Name -> what the manifest says of a case."""
-    manifest = read_manifest(folder)
+    manifest = read_suite(folder)
     try:
         entries = {entry["name"]: entry for entry in manifest["cases"]}
         for name, entry in entries.items():
             if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):  # it becomes a path
-                raise TraceError(f"{folder}: manifest.json: {name!r} is no name of a case")
+                raise TraceError(f"{folder}: manifest.json: {brief(name)} is no name of a case")
             if not {"title", "kind", "required"} <= entry.keys():
                 raise TraceError(f"{folder}: manifest.json: {name}: expected title, kind and required, found {sorted(entry)}")
     except (KeyError, TypeError, AttributeError) as error:
@@ -200,7 +199,7 @@ def _entries(folder: Path) -> dict[str, dict[str, Any]]:
 def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path]) -> CaseReport:
     text = entry["kind"] == "tokenizer"
     stages = _stages(folder)
-    truth: Any = _read_json(folder / f"{EXPECTED}.json") if text else open_stages(folder / f"{EXPECTED}.safetensors")
+    truth: Any = read_json(folder / f"{EXPECTED}.json", TraceError) if text else open_stages(folder / f"{EXPECTED}.safetensors")
     if list(truth) != list(stages):
         raise TraceError(f"{folder}: {STAGES} and the expected values name different stages")
     if len(paths) != 1:
@@ -212,7 +211,7 @@ def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path]) -> Ca
             raise TraceError(f"{paths[0]}: not results of this case: {'; '.join(problems)}")
         names = [name for name in stages if name in frozenset(theirs) or name in entry["required"]]
         comparison = _text_compared(truth, theirs, names) if text else compare(truth, theirs, stages, names=names)
-    except (TraceError, CheckpointError) as error:
+    except TraceError as error:
         return CaseReport(entry["name"], entry["title"], Comparison(()), tuple(stages), str(error))
     return CaseReport(entry["name"], entry["title"], comparison, tuple(name for name in stages if name not in names))
 
@@ -221,22 +220,15 @@ def _stages(folder: Path) -> dict[str, float]:
     """Stages of a case with their budgets, in the order of computation."""
     path = folder / STAGES
     try:
-        return {row["name"]: float(row["budget"]) for row in json.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {row["name"]: float(row["budget"]) for row in read_json(path, TraceError, kind=list)}
+    except (ValueError, KeyError, TypeError) as error:
         raise TraceError(f"{path}: not a readable list of stages: {error!r}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except CheckpointError as error:
-        raise TraceError(str(error)) from error
 
 
 def _opened(path: Path, *, text: bool) -> Mapping[str, Any]:
     if text and (path.is_dir() or path.suffix != ".json"):
         raise TraceError(f"{path}: expected a .json file, for this case is about text")
-    return _read_json(path) if text else open_stages(path)
+    return read_json(path, TraceError) if text else open_stages(path)
 
 
 def _text_compared(truth: Mapping[str, Any], theirs: Mapping[str, Any], names: Iterable[str]) -> Comparison:
@@ -254,7 +246,7 @@ def _text_compared(truth: Mapping[str, Any], theirs: Mapping[str, Any], names: I
 def _difference(truth: Any, found: Any) -> str:
     """Where two parsed JSON values part first, in words; nothing where they are equal.  1 is not true, and not 1.0."""
     if type(truth) is not type(found):
-        return f"expected {truth!r}, found {found!r}"
+        return f"expected {brief(truth)}, found {brief(found)}"
     if isinstance(truth, list):
         for i, (a, b) in enumerate(zip(truth, found, strict=False)):
             if inner := _difference(a, b):
@@ -265,9 +257,9 @@ def _difference(truth: Any, found: Any) -> str:
             return f"expected the keys {sorted(truth)}, found {sorted(found)}"
         for key in truth:
             if inner := _difference(truth[key], found[key]):
-                return f"[{key!r}]{inner if inner.startswith('[') else f': {inner}'}"
+                return f"[{brief(key)}]{inner if inner.startswith('[') else f': {inner}'}"
         return ""
-    return "" if truth == found else f"expected {truth!r}, found {found!r}"
+    return "" if truth == found else f"expected {brief(truth)}, found {brief(found)}"
 
 
 def _test(suite: ET.Element, case: str, stage: str, *, failure: str = "") -> ET.Element:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from sewnp.checkpoints import TensorFile, open_file
 from sewnp.errors import CheckpointError, TraceError
+from sewnp.files import check_regular, open_regular
 from sewnp.types import Array
 
 INPUT = "inputs."
@@ -50,6 +51,7 @@ class StageFile(Mapping[str, Array]):
             if isinstance(self.source, TensorFile):
                 array = self.source.read(name)
             elif isinstance(self.source, Mapping):
+                check_regular(self.source[name], TraceError)
                 array = np.asarray(np.load(self.source[name], mmap_mode="r", allow_pickle=False))
             else:
                 with _archive(self.path) as archive:
@@ -74,8 +76,7 @@ def open_stages(path: str | Path) -> StageFile:
         if not files:
             raise TraceError(f"{path}: expected .npy files in this folder, found none")
         return StageFile(path, files, tuple(files))
-    if not path.exists():
-        raise TraceError(f"{path}: no such file")
+    check_regular(path, TraceError)
     if path.suffix == ".npz":
         try:
             with _archive(path) as archive:
@@ -94,7 +95,7 @@ def open_stages(path: str | Path) -> StageFile:
 @contextmanager
 def _archive(path: Path) -> Iterator[Any]:
     """An open .npz file.  The handle is ours, because np.load forgets to close that of a damaged one."""
-    with path.open("rb") as handle:
+    with open_regular(path, TraceError) as handle:
         loaded = np.load(handle, allow_pickle=False)
         if not hasattr(loaded, "files"):
             raise ValueError("a single array, not an archive of them")

@@ -1,13 +1,12 @@
 """Somebody else's names for the stages, and ours."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from sewnp.config import Config, SEWDConfig
-from sewnp.errors import TraceError
+from sewnp.errors import TraceError, brief
+from sewnp.files import read_json
 from sewnp.layers.heads import split_heads
 from sewnp.networks.stages import STAGES, Stage
 from sewnp.types import Array
@@ -82,13 +81,7 @@ def read_map(path: str, config: Config | None = None) -> dict[str, Target]:
         if config is None:
             raise TraceError("--map transformers: the trace does not tell its configuration; write it with sewnp trace")
         return transformers_names(config)
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TraceError(f"{path}: not a readable JSON file: {error}") from error
-    if not isinstance(values, dict):
-        raise TraceError(f"{path}: expected an object from their names to ours, found {type(values).__name__}")
-    return {key: _target(path, key, value) for key, value in values.items()}
+    return {key: _target(path, key, value) for key, value in read_json(path, TraceError).items()}
 
 
 def renamed(theirs: Mapping[str, Array], names: Mapping[str, Target]) -> Renamed:
@@ -184,5 +177,5 @@ def _target(path: str, key: str, value: object) -> Target:
             return Target(stage)
     raise TraceError(
         f'{path}: {key}: expected a stage name, null, {{"stage": name, "transpose": [axes]}} or {{"stage": name, "heads": number}},'
-        f" found {value!r}"
+        f" found {brief(value)}"
     )

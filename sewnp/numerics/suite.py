@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sewnp.checkpoints.files import read_json
-from sewnp.errors import CheckpointError, TraceError
+from sewnp.errors import TraceError, brief
+from sewnp.files import read_json
 
 FORMAT = "sewnp conformance vectors"
 FORMAT_VERSION = 1
@@ -148,20 +148,20 @@ def _compact(value: Any) -> str:
 def is_suite(folder: Path) -> bool:
     """Whether a suite of some version lies in the folder."""
     try:
-        return read_json(folder / MANIFEST).get("format") == FORMAT
-    except CheckpointError:
+        return bool(read_json(folder / MANIFEST, TraceError).get("format") == FORMAT)
+    except TraceError:
         return False
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_suite(folder: Path) -> dict[str, Any]:
     """The manifest of a suite.  Raises TraceError where there is none, or one of another version."""
     try:
-        manifest = read_json(folder / MANIFEST)
-    except CheckpointError as error:
+        manifest: dict[str, Any] = read_json(folder / MANIFEST, TraceError)
+    except TraceError as error:
         raise TraceError(f"{error}; expected a suite written by sewnp vectors") from None
     found = manifest.get("format"), manifest.get("version")
     if found != (FORMAT, FORMAT_VERSION):
         raise TraceError(
-            f"{folder / MANIFEST}: expected {FORMAT!r} of version {FORMAT_VERSION}, found {found[0]!r} of {found[1]!r}"
+            f"{folder / MANIFEST}: expected {FORMAT!r} of version {FORMAT_VERSION}, found {brief(found[0])} of {brief(found[1])}"
         )
     return manifest

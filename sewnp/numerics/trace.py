@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 
 from sewnp.checkpoints import write_tensors
-from sewnp.checkpoints.files import whole_file
 from sewnp.errors import InputError, TraceError
+from sewnp.files import naming, whole_file
 from sewnp.model import Model
 from sewnp.networks.stages import STAGE_LIST_VERSION, stage_of
 from sewnp.numerics.files import INPUT
@@ -122,23 +122,12 @@ def metadata(model: Model, inputs: Inputs) -> dict[str, str]:
         "sewnp": __version__,
         "stage_list": str(STAGE_LIST_VERSION),
         "model": model.name,
-        "fingerprint": fingerprint(model),
+        "fingerprint": model.fingerprint(),
         "config": json.dumps(model.config.to_dict()),
         "dtype": str(model.dtype),
         "masking": model.masking,
         "inputs": inputs.digest(),
     }
-
-
-def fingerprint(model: Model) -> str:
-    """A hash of what the model computes: its family, head, configuration and weights.  The same in float32 and float64."""
-    digest = hashlib.sha256()
-    config = replace(model.config, extra={}).to_dict()
-    digest.update(json.dumps([config, model.head], sort_keys=True).encode())
-    for name, weight in sorted(model.flat_weights().items()):
-        digest.update(f"{name} {weight.shape} ".encode())
-        digest.update(np.ascontiguousarray(weight, dtype=np.float32).tobytes())
-    return digest.hexdigest()
 
 
 def write_trace(path: str | Path, recorded: Trace) -> None:
@@ -150,8 +139,6 @@ def write_trace(path: str | Path, recorded: Trace) -> None:
     arguments = {} if recorded.inputs is None else recorded.inputs.arguments()
     given = {f"{INPUT}{name}": np.asarray(value) for name, value in arguments.items() if value is not None}
     meta = {**recorded.metadata, "order": json.dumps(list(recorded))}
-    try:
-        with whole_file(Path(path)) as scratch:
-            write_tensors(scratch, {**recorded} | given, meta)
-    except (OSError, SafetensorError) as error:
-        raise TraceError(f"{path}: could not be written: {error}") from error
+    # SafetensorError: a full disk
+    with whole_file(Path(path), TraceError) as scratch, naming(path, TraceError, "could not be written", (SafetensorError,)):
+        write_tensors(scratch, {**recorded} | given, meta)

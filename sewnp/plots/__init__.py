@@ -8,8 +8,10 @@ Needs matplotlib: ``python -m pip install 'sewnp[plots]'``.
 
 from sewnp.plots.alignment import plot_alignment
 from sewnp.plots.architecture import plot_architecture
+from sewnp.plots.clip import plot_clip
 from sewnp.plots.confusion import plot_confusion
 from sewnp.plots.growth import plot_growth
+from sewnp.plots.saving import save_figure, save_plot
 from sewnp.plots.stages import plot_attention, plot_frames, plot_lattice, plot_posteriors, plot_waveform
 from sewnp.plots.style import COLORS, GREY, Axes, style
 from sewnp.plots.transcript import plot_transcript
@@ -21,6 +23,7 @@ __all__ = [
     "plot_alignment",
     "plot_architecture",
     "plot_attention",
+    "plot_clip",
     "plot_confusion",
     "plot_frames",
     "plot_growth",
@@ -28,5 +31,7 @@ __all__ = [
     "plot_posteriors",
     "plot_transcript",
     "plot_waveform",
+    "save_figure",
+    "save_plot",
     "style",
 ]

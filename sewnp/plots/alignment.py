@@ -1,4 +1,4 @@
-"""A text drawn over the sound in which it was said."""
+"""A text drawn over the sound in which it was label."""
 
 import numpy as np
 
@@ -12,25 +12,25 @@ _INCHES_PER_SECOND = 4.5  # at which letters of neighbouring frames, 20 ms apart
 _NARROWEST, _WIDEST = 7.0, 60.0  # inches
 
 
-def plot_alignment(samples: Array, sampling_rate: int, alignment: Alignment, *, ax: Axes | None = None) -> Axes:
-    """Words and characters over the waveform.  samples (n,), what was aligned.
+def plot_alignment(waveform: Array, sampling_rate: int, alignment: Alignment, *, ax: Axes | None = None) -> Axes:
+    """Words and characters over the waveform.  waveform (n,), what was aligned.
 
     A bar a character stands in the frames that hold it, as high as its probability, with the character on top; words are shaded from
     start to end, and named above with their own probability.  The waveform behind is scaled to fill the height: it has no axis.  A
     new figure is as wide as the clip is long.
     """
-    check_shape("samples", samples, (None,))
-    seconds = max(len(samples), 1) / sampling_rate
+    check_shape("waveform", waveform, (None,))
+    seconds = max(len(waveform), 1) / sampling_rate
     if ax is None:
         width = float(np.clip(_INCHES_PER_SECOND * seconds, _NARROWEST, _WIDEST))
         ax = need("matplotlib.pyplot", "plots").subplots(figsize=(width, 2.6), layout="constrained")[1]
-    peak = max(float(np.abs(samples).max(initial=0.0)), 1e-12)
-    ax.plot(np.arange(len(samples)) / sampling_rate, 0.5 + 0.5 * samples / peak, color=GREY, alpha=0.6, linewidth=0.5)
+    peak = max(float(np.abs(waveform).max(initial=0.0)), 1e-12)
+    ax.plot(np.arange(len(waveform)) / sampling_rate, 0.5 + 0.5 * waveform / peak, color=GREY, alpha=0.6, linewidth=0.5)
     for word in alignment.words:
         ax.axvspan(word.start, word.end, color=COLORS[1], alpha=0.2, linewidth=0)
         middle = (word.start + word.end) / 2
-        said = f"{word.text}\n{word.probability:.2f}"
-        ax.annotate(said, (middle, 1.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
+        label = f"{word.text}\n{word.probability:.2f}"
+        ax.annotate(label, (middle, 1.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
     for character in alignment.characters:
         ax.bar(
             character.start,

@@ -5,7 +5,7 @@ from math import log, prod
 from typing import NamedTuple
 
 from sewnp.config import Config
-from sewnp.costs import Stage, stages
+from sewnp.costs import StageCost, stages
 from sewnp.parameters import Head
 from sewnp.plots.style import COLORS, GREY, INK, Axes, axes_or_new
 
@@ -31,7 +31,7 @@ class _Row(NamedTuple):
     kind: str
     rate: float
     """Frames a second; 0 for what comes once a clip."""
-    stage: Stage
+    stage: StageCost
 
 
 _KINDS = {"sound": GREY, "convolution": COLORS[0], "frames": COLORS[5], "squeezed": COLORS[4], "head": COLORS[2]}
@@ -39,16 +39,16 @@ _KINDS = {"sound": GREY, "convolution": COLORS[0], "frames": COLORS[5], "squeeze
 
 def _rows(config: Config, samples: int, head: Head | None, sampling_rate: int) -> list[_Row]:
     """The stages as the picture tells them: consecutive convolutions of one frame rate together."""
-    found = stages(config, samples, head)
+    costs = stages(config, samples, head)
     count = len(config.conv_stride)
     rate = float(sampling_rate)
-    rows = [_Row("sound", "normalised samples", "sound", rate, Stage("sound", samples, 1, 0, 0))]
+    rows = [_Row("sound", "normalised samples", "sound", rate, StageCost("sound", samples, 1, 0, 0))]
     rates = [sampling_rate / prod(config.conv_stride[: i + 1]) for i in range(count)]
     for rate, group in groupby(range(count), key=lambda i: rates[i]):
         layers = list(group)
         first, last = layers[0], layers[-1]
-        together = Stage("", found[last].frames, found[last].channels, sum(found[i].parameters for i in layers),
-                         sum(found[i].multiply_adds for i in layers))  # fmt: skip
+        together = StageCost("", costs[last].frames, costs[last].channels, sum(costs[i].parameters for i in layers),
+                         sum(costs[i].multiply_adds for i in layers))  # fmt: skip
         title = f"convolution {first}" if first == last else f"convolutions {first}–{last}"
         kernels = ", ".join(str(config.conv_kernel[i]) for i in layers)
         rows.append(_Row(title, f"kernel {kernels} · stride {config.conv_stride[first]}", "convolution", rate, together))
@@ -58,7 +58,7 @@ def _rows(config: Config, samples: int, head: Head | None, sampling_rate: int) -
     projection = ("projection", f"to {config.hidden_size} channels", "frames", rate)
     if config.conv_dim[-1] == config.hidden_size:  # then there is nothing to project
         projection = ("layer norm", "of each frame", "frames", rate)
-    told = {
+    titles = {
         "projection": projection,
         "squeeze and position": ("squeeze + position", f"mean of {factor} · kernel {taps}", "squeezed", rate / factor),
         "transformer": (f"transformer × {config.num_hidden_layers}", heads, "squeezed", rate / factor),
@@ -66,7 +66,7 @@ def _rows(config: Config, samples: int, head: Head | None, sampling_rate: int) -
         "ctc head": ("letters", f"scores of {config.vocab_size} tokens", "head", rate),
         "classification head": ("label", f"scores of {config.num_labels} labels, a clip", "head", 0.0),
     }
-    return rows + [_Row(*told[stage.name.partition(",")[0]], stage) for stage in found[count:]]
+    return rows + [_Row(*titles[stage.name.partition(",")[0]], stage) for stage in costs[count:]]
 
 
 def _draw_rows(ax: Axes, rows: list[_Row]) -> None:

@@ -6,15 +6,15 @@ from sewnp.benchmark import Benchmark
 from sewnp.plots.style import COLORS, GREY, Axes, axes_or_new
 
 
-def plot_growth(found: Benchmark, *, ax: Axes | None = None) -> Axes:
+def plot_growth(result: Benchmark, *, ax: Axes | None = None) -> Axes:
     """Median seconds against seconds of sound, both logarithmic, one line a candidate; a dashed line is real time."""
     ax = axes_or_new(ax)
-    names = list(dict.fromkeys(row.name for row in found.rows))
+    names = list(dict.fromkeys(row.name for row in result.rows))
     for name, color in zip(names, COLORS, strict=False):
-        rows = [row for row in found.rows if row.name == name]
+        rows = [row for row in result.rows if row.name == name]
         ax.loglog([row.audio for row in rows], [row.median for row in rows], "o-", color=color, label=name, markersize=3)
-    lengths = np.array(sorted({row.audio for row in found.rows}))
+    lengths = np.array(sorted({row.audio for row in result.rows}))
     ax.loglog(lengths, lengths, "--", color=GREY, linewidth=0.9, label="real time")
-    ax.set(xlabel="clip (seconds)", ylabel="time (seconds)", title=f"{found.model}, {found.threads} threads")
+    ax.set(xlabel="clip (seconds)", ylabel="time (seconds)", title=f"{result.model}, {result.threads} threads")
     ax.legend()
     return ax

@@ -7,19 +7,19 @@ import numpy as np
 from sewnp.ctc.decoding import runs
 from sewnp.errors import check_shape
 from sewnp.plots.style import COLORS, GREY, Axes, axes_or_new, whole_ticks, with_bar
-from sewnp.speech.transcript import Word
+from sewnp.speech.words import Word
 from sewnp.types import Array
 
 
-def plot_waveform(samples: Array, sampling_rate: int, *, words: Sequence[Word] = (), ax: Axes | None = None) -> Axes:
-    """Amplitude over time.  samples (n,); words: ``Transcript.words``, shaded from start to end with their text above."""
-    check_shape("samples", samples, (None,))
+def plot_waveform(waveform: Array, sampling_rate: int, *, words: Sequence[Word] = (), ax: Axes | None = None) -> Axes:
+    """Amplitude over time.  waveform (n,); words: ``Transcript.words``, shaded from start to end with their text above."""
+    check_shape("waveform", waveform, (None,))
     ax = axes_or_new(ax)
-    ax.plot(np.arange(len(samples)) / sampling_rate, samples, color=COLORS[0], linewidth=0.6)
+    ax.plot(np.arange(len(waveform)) / sampling_rate, waveform, color=COLORS[0], linewidth=0.6)
     for word in words:
         ax.axvspan(word.start, word.end, color=COLORS[1], alpha=0.25, linewidth=0)
         ax.annotate(word.text, ((word.start + word.end) / 2, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
-    ax.set(xlabel="time (s)", ylabel="amplitude", xlim=(0, max(len(samples), 1) / sampling_rate))
+    ax.set(xlabel="time (s)", ylabel="amplitude", xlim=(0, max(len(waveform), 1) / sampling_rate))
     return ax
 
 

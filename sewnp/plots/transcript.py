@@ -10,7 +10,8 @@ from sewnp.errors import check_shape
 from sewnp.extras import need
 from sewnp.plots.stages import plot_attention, plot_frames, plot_waveform
 from sewnp.plots.style import Axes
-from sewnp.speech.transcript import Transcript, Word
+from sewnp.speech.transcript import Transcript
+from sewnp.speech.words import Word
 from sewnp.types import Array
 
 _NARROWEST, _WIDEST = 7.5, 60.0  # inches
@@ -21,7 +22,7 @@ _CELLS = 320  # along each side of an attention map: about what a panel has pixe
 
 
 def plot_transcript(
-    samples: Array,
+    waveform: Array,
     sampling_rate: int,
     transcript: Transcript,
     probabilities: Array,
@@ -32,16 +33,16 @@ def plot_transcript(
     attentions: Mapping[str, Array] | None = None,
     seconds_per_attention: float | None = None,
 ) -> Any:
-    """A clip from its sound to its words -> Figure.  samples (n,), probabilities (T, V), attentions {title: (N, N)}.
+    """A clip from its sound to its words -> Figure.  waveform (n,), probabilities (T, V), attentions {title: (N, N)}.
 
     The waveform with the words found; below it, on the same time axis, the probability of each token that is ever the likeliest, a row
     each; below these a map for each of ``attentions``, whose frames last ``seconds_per_attention``, by default as long as the letters'.
     The figure is as wide as the words need to stand beside each other.  tokens: V of them, in the order of their ids.
     """
-    check_shape("samples", samples, (None,))
+    check_shape("waveform", waveform, (None,))
     check_shape("probabilities", probabilities, (None, len(tokens)))
     maps = dict(attentions or {})
-    seconds = max(len(samples), 1) / sampling_rate
+    seconds = max(len(waveform), 1) / sampling_rate
     width = float(np.clip(1.2 + seconds * _inches_per_second(transcript.words), _NARROWEST, _WIDEST))
     spoken = _spoken(probabilities, tokens, blank)
     columns = max(1, min(len(maps), int(width / _PANEL)))
@@ -51,7 +52,7 @@ def plot_transcript(
     figure = need("matplotlib.pyplot", "plots").figure(figsize=(width, sum(heights) + 1.2), layout="constrained")
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     sound = figure.add_subplot(grid[0])
-    plot_waveform(samples, sampling_rate, words=transcript.words, ax=sound)
+    plot_waveform(waveform, sampling_rate, words=transcript.words, ax=sound)
     found = "and the words that were found in it" if transcript.words else "in which no words were found"
     sound.set(xlabel="", xlim=(0, seconds))
     sound.set_title(f"The sound, {found}", pad=18)

@@ -18,25 +18,26 @@ array([[-1.225,  0.   ,  1.225]], dtype=float32)
 ('HI', 0.0, 0.06, 0.625)
 """
 
-from sewnp.speech.alignment import AlignedSpan, AlignedWord, Alignment, align_logits
+from sewnp.speech.alignment import Alignment, align_logits
 from sewnp.speech.audio import as_waveform, mono, resample
 from sewnp.speech.features import FeatureExtractor, Features
-from sewnp.speech.formats import Cue, subtitles, written
+from sewnp.speech.formats import Cue, format_transcript, subtitles
+from sewnp.speech.labels import Labels
 from sewnp.speech.spelling import Spelled, delimiter_id, spell, spelling_tokens
 from sewnp.speech.stream import Recording, open_recording, read_audio, resampled
 from sewnp.speech.textgrid import textgrid
 from sewnp.speech.tokenizer import CTCTokenizer, Offsets, Span
-from sewnp.speech.transcript import Character, Transcript, Word, transcript_from_logits
+from sewnp.speech.transcript import Transcript, transcript_from_logits
+from sewnp.speech.words import Character, Word
 
 __all__ = [
-    "AlignedSpan",
-    "AlignedWord",
     "Alignment",
     "CTCTokenizer",
     "Character",
     "Cue",
     "FeatureExtractor",
     "Features",
+    "Labels",
     "Offsets",
     "Recording",
     "Span",
@@ -46,6 +47,7 @@ __all__ = [
     "align_logits",
     "as_waveform",
     "delimiter_id",
+    "format_transcript",
     "mono",
     "open_recording",
     "read_audio",
@@ -56,5 +58,4 @@ __all__ = [
     "subtitles",
     "textgrid",
     "transcript_from_logits",
-    "written",
 ]

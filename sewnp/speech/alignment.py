@@ -13,28 +13,8 @@ from sewnp.layers.softmax import log_softmax
 from sewnp.speech.spelling import Spelled, delimiter_id, spell
 from sewnp.speech.textgrid import textgrid
 from sewnp.speech.tokenizer import CTCTokenizer
+from sewnp.speech.words import Character, Word, as_dict
 from sewnp.types import Array
-
-
-@dataclass(frozen=True)
-class AlignedSpan:
-    """A piece of the text, and when it was said.  CTC spikes: the times lie a little inside the sound (see ``Word``)."""
-
-    text: str
-    """As the caller wrote it."""
-    start: float
-    """Seconds from the start of the recording to the first frame that holds it."""
-    end: float
-    """Seconds to the end of the last such frame."""
-    probability: float
-    """How sure the place is, the text given: :func:`sewnp.ctc.span_probability` of its tokens in these frames."""
-
-
-@dataclass(frozen=True)
-class AlignedWord(AlignedSpan):
-    """A word and its characters."""
-
-    characters: tuple[AlignedSpan, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +23,9 @@ class Alignment:
 
     text: str
     """As it was given, with single spaces between the words."""
-    words: tuple[AlignedWord, ...]
+    words: tuple[Word, ...]
+    """Each with its characters, as the caller wrote them.  Their probability is how sure the place is, the text given:
+    :func:`sewnp.ctc.span_probability` of their tokens in these frames."""
     log_likelihood: float
     """log p(text | audio), the natural logarithm, over *all* paths that spell the text: at most 0, and comparable between texts for
     the same clip.  The places say where, this says whether."""
@@ -51,23 +33,19 @@ class Alignment:
     """Seconds of sound."""
 
     @property
-    def characters(self) -> tuple[AlignedSpan, ...]:
+    def characters(self) -> tuple[Character, ...]:
         """All words' characters, in order; delimiters between words are left out."""
         return tuple(character for word in self.words for character in word.characters)
 
     def to_dict(self, model: str | None = None) -> dict[str, Any]:
         """Ready for JSON: text, words (word, start, end, probability, chars), log_likelihood, model (where given), duration."""
-        words = [
-            _fields("word", word) | {"chars": [_fields("char", character) for character in word.characters]} for word in self.words
-        ]
+        words = [as_dict("word", word) | {"chars": [as_dict("char", c) for c in word.characters]} for word in self.words]
         named = {} if model is None else {"model": model}
         return {"text": self.text, "words": words, "log_likelihood": self.log_likelihood, **named, "duration": self.duration}
 
     def to_textgrid(self) -> str:
         """A TextGrid as Praat writes it, with the tiers "words" and "characters": see :func:`sewnp.speech.textgrid.textgrid`."""
-        tiers = {"words": self.words, "characters": self.characters}
-        spans = {name: [(span.text, span.start, span.end) for span in tier] for name, tier in tiers.items()}
-        return textgrid(spans, duration=self.duration)
+        return textgrid({"words": self.words, "characters": self.characters}, duration=self.duration)
 
 
 def align_logits(
@@ -94,21 +72,20 @@ def align_logits(
     alpha = ctc_alpha(*problem, blank=blank)
     occupancy = posteriors(alpha, ctc_beta(*problem, blank=blank))[0]
 
-    def heard(tokens: list[Spelled], first: int) -> AlignedSpan:
+    def placed(tokens: list[Spelled], first: int) -> Character:
         last = first + len(tokens) - 1
         start, end = spans[first].start, spans[last].end
         probability = span_probability(occupancy, (first, last + 1), (start, end))
         piece = text[tokens[0].start : tokens[-1].end]
-        return AlignedSpan(piece, float(start * seconds_per_frame), float(end * seconds_per_frame), probability)
+        return Character(piece, float(start * seconds_per_frame), float(end * seconds_per_frame), probability)
 
-    def word(tokens: list[Spelled], first: int) -> AlignedWord:
-        whole = heard(tokens, first)
-        characters = tuple(heard([token], first + i) for i, token in enumerate(tokens))
-        return AlignedWord(whole.text, whole.start, whole.end, whole.probability, characters)
+    def word(tokens: list[Spelled], first: int) -> Word:
+        characters = tuple(placed([token], first + i) for i, token in enumerate(tokens))
+        return Word(**vars(placed(tokens, first)), characters=characters)
 
     likelihood = float(log_likelihood(alpha, [len(logits)], [len(targets)])[0])
-    heard_words = tuple(word(tokens, first) for tokens, first in zip(words, firsts, strict=True))
-    return Alignment(" ".join(text.split()), heard_words, min(0.0, likelihood), duration)  # rounding may carry log 1 past 0
+    placed_words = tuple(word(tokens, first) for tokens, first in zip(words, firsts, strict=True))
+    return Alignment(" ".join(text.split()), placed_words, min(0.0, likelihood), duration)  # rounding may carry log 1 past 0
 
 
 def _targets(words: list[list[Spelled]], delimiter: int | None) -> tuple[list[int], list[int]]:
@@ -131,7 +108,3 @@ def _check_fit(targets: list[int], frames: int, seconds_per_frame: float | Fract
             f"text: does not fit into the clip: {len(targets)} tokens, spaces too, and {blanks} blanks between equal neighbours need"
             f" {needed} frames, which is {float(needed * seconds_per_frame):.2f} s; found {frames} frames in {duration:.2f} s"
         )
-
-
-def _fields(name: str, span: AlignedSpan) -> dict[str, Any]:
-    return {name: span.text, "start": span.start, "end": span.end, "probability": span.probability}

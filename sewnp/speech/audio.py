@@ -1,16 +1,24 @@
 """A waveform: one channel of float32 samples in [-1, 1) at the rate that the model hears.  Files are read in :mod:`~sewnp.speech.stream`."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.errors import AudioError, InputError, check_shape
+from sewnp.errors import AudioError, check_shape, check_whole
+from sewnp.files import path_name
 from sewnp.types import Array
 
-Source: TypeAlias = str | os.PathLike[str] | BinaryIO
+Samples: TypeAlias = Array | Sequence[float]
+"""(n,) numbers that the caller has made or read."""
+
+AudioFile: TypeAlias = str | os.PathLike[str] | BinaryIO
+"""A path, "-" for standard input, or a file open for reading bytes."""
+
+Audio: TypeAlias = AudioFile | Samples
+"""What a user gives."""
 
 HIGHEST_RATE = 1_000_000
 """Hz.  Resampling between rates without common divisor takes a filter of 20 taps per Hz: no damaged header may ask for 2**31."""
@@ -75,10 +83,8 @@ def resample(x: Array, original: int, target: int) -> Array:
 
 def check_rate(name: str, rate: Any) -> int:
     """A sampling rate in Hz as an int.  Raises InputError, which names it, unless it is a whole number from 1 to HIGHEST_RATE."""
-    is_number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
-    if not is_number or not 1 <= rate <= HIGHEST_RATE or rate != int(rate):
-        raise InputError(f"{name}: expected a whole number of Hz from 1 to {HIGHEST_RATE}, found {rate!r}")
-    return int(rate)
+    whole = isinstance(rate, float | np.floating) and rate.is_integer()
+    return check_whole(name, int(rate) if whole else rate, 1, HIGHEST_RATE)
 
 
 def _as_float32(name: str, x: Array) -> Array:
@@ -116,11 +122,11 @@ def finite(name: str, blocks: Iterable[Array]) -> Iterator[Array]:
         raise AudioError(f"{name}: {bad} of {count} samples are NaN or infinite in float32, the first at sample {first}")
 
 
-def source_name(source: object) -> str:
-    """What to call a source of audio in messages: a path, an open file, or samples."""
-    if isinstance(source, str | os.PathLike):
-        return "standard input" if source == "-" else os.fsdecode(source)
-    if not hasattr(source, "read"):
+def audio_name(audio: object) -> str:
+    """What to call audio in messages: a path, an open file, or samples."""
+    if isinstance(audio, str | os.PathLike):
+        return "standard input" if audio == "-" else path_name(audio)
+    if not hasattr(audio, "read"):
         return "audio"
-    given = getattr(source, "name", None)
-    return given if isinstance(given, str) else "audio file object"
+    given = getattr(audio, "name", None)
+    return path_name(given) if isinstance(given, str) else "audio file object"

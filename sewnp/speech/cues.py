@@ -6,7 +6,9 @@ gaps between words of one breath reach 0.3 s, and 0.5 s are a pause that one hea
 """
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
+
+from sewnp.speech.words import Timed
 
 LINE = 42
 """Characters."""
@@ -17,17 +19,6 @@ SHORTEST = 5 / 6
 """Seconds that a subtitle stays where nothing follows at once: shorter ones cannot be read."""
 PAUSE = 0.5
 """Seconds without a word that end a cue."""
-
-
-class Timed(Protocol):
-    """A word, or anything else with a text and times in seconds."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def start(self) -> float: ...
-    @property
-    def end(self) -> float: ...
 
 
 W = TypeVar("W", bound=Timed)
@@ -55,13 +46,13 @@ def cut(words: Sequence[W]) -> list[list[W]]:
 
 def lines(words: Sequence[Timed]) -> list[str]:
     """The lines that show a cue, each as full as LINE allows."""
-    shown: list[str] = []
+    filled: list[str] = []
     for word in words:
-        if shown and len(shown[-1]) + 1 + len(word.text) <= LINE:
-            shown[-1] += f" {word.text}"
+        if filled and len(filled[-1]) + 1 + len(word.text) <= LINE:
+            filled[-1] += f" {word.text}"
         else:
-            shown.append(word.text)
-    return shown
+            filled.append(word.text)
+    return filled
 
 
 def _fits(words: Sequence[Timed]) -> bool:

@@ -7,15 +7,13 @@ and padding on the left is refused (there: with a mask, the statistics come from
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sewnp.errors import AudioError, ConfigError, InputError, brief
-from sewnp.speech.audio import HIGHEST_RATE, as_waveform, check_rate, resample
+from sewnp.errors import AudioError, ConfigError, InputError, brief, check_whole
+from sewnp.speech.audio import HIGHEST_RATE, Samples, as_waveform, check_rate, resample
 from sewnp.types import Array
-
-Clip: TypeAlias = Array | Sequence[float]
 
 VARIANCE_EPS = 1e-7
 """What is added to the variance of a waveform before it is divided by the root of it."""
@@ -49,9 +47,8 @@ class FeatureExtractor:
     """The keys of the file that mean nothing here, kept for :meth:`to_dict`."""
 
     def __post_init__(self) -> None:
-        rate, value = self.sampling_rate, self.padding_value
-        if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate <= HIGHEST_RATE:
-            raise ConfigError(f"sampling_rate: expected a whole number of Hz from 1 to {HIGHEST_RATE}, found {brief(rate)}")
+        value = self.padding_value
+        check_whole("sampling_rate", self.sampling_rate, 1, HIGHEST_RATE, error=ConfigError)
         if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST:
             raise ConfigError(f"padding_value: expected a finite float32, found {brief(value)}")
         for name in ("return_attention_mask", "do_normalize"):
@@ -79,7 +76,7 @@ class FeatureExtractor:
         return kind | dict(self.extra) | {key: getattr(self, key) for key in _FIELDS}
 
     def __call__(
-        self, audio: Clip | Sequence[Clip], *, sampling_rate: int | None = None, attention_mask: bool | None = None
+        self, audio: Samples | Sequence[Samples], *, sampling_rate: int | None = None, attention_mask: bool | None = None
     ) -> Features:
         """One clip, (n,), or a list of B clips -> :class:`Features`.  Clips are what :func:`~sewnp.speech.audio.as_waveform` takes.
 

@@ -7,13 +7,14 @@ milliseconds.  Every format ends with a line feed, and an empty transcript is a 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
-from sewnp.errors import InputError
+from sewnp.errors import InputError, brief
 from sewnp.speech import cues
 from sewnp.speech.transcript import Transcript
+from sewnp.speech.words import Timed
 
 Timestamps: TypeAlias = Literal["segment", "word", "char"]
 
@@ -34,11 +35,11 @@ def subtitles(transcript: Transcript, timestamps: Timestamps = "segment") -> lis
     have their own times.  Text that would break the file is made harmless: line breaks become spaces, and ``-->`` becomes ``->``.
     Raises InputError for timestamps of another name.
     """
-    kinds: dict[str, Sequence[cues.Timed]] = {"segment": transcript.words, "word": transcript.words, "char": transcript.characters}
+    kinds: dict[str, Sequence[Timed]] = {"segment": transcript.words, "word": transcript.words, "char": transcript.characters}
     if timestamps not in kinds:
-        raise InputError(f"timestamps: expected one of {tuple(kinds)}, found {timestamps!r}")
-    shown = _printable(kinds[timestamps])
-    units = cues.cut(shown) if timestamps == "segment" else [[unit] for unit in shown]
+        raise InputError(f"timestamps: expected one of {tuple(kinds)}, found {brief(timestamps)}")
+    clean = _printable(kinds[timestamps])
+    units = cues.cut(clean) if timestamps == "segment" else [[unit] for unit in clean]
     shortest = cues.SHORTEST if timestamps == "segment" else 0.0
     made: list[Cue] = []
     for unit, following in zip_longest(units, units[1:]):
@@ -96,7 +97,7 @@ FORMATS = tuple(_WRITERS)
 """What the formats are called, and their files: ``clip.srt``."""
 
 
-def written(
+def format_transcript(
     transcript: Transcript,
     output_format: str,
     *,
@@ -108,7 +109,7 @@ def written(
     if output_format == "json":
         return to_json(transcript, timestamps, audio=audio, model=model)
     if output_format not in FORMATS:
-        raise InputError(f"output_format: expected one of {FORMATS}, found {output_format!r}")
+        raise InputError(f"output_format: expected one of {FORMATS}, found {brief(output_format)}")
     return _WRITERS[output_format](transcript, timestamps)
 
 
@@ -117,17 +118,9 @@ def one_line(text: str) -> str:
     return " ".join(" ".join(text.splitlines()).split("\t"))
 
 
-class _Unit(NamedTuple):
-    """A word or a character as it can stand in a cue."""
-
-    text: str
-    start: float
-    end: float
-
-
-def _printable(units: Sequence[cues.Timed]) -> list[_Unit]:
+def _printable(units: Sequence[Timed]) -> list[Timed]:
     """Texts without line breaks and arrows; white space, which would show nothing, is left out."""
-    clean = (_Unit(re.sub("--+>", "->", " ".join(unit.text.split())), unit.start, unit.end) for unit in units)
+    clean = (replace(unit, text=re.sub("--+>", "->", " ".join(unit.text.split()))) for unit in units)
     return [unit for unit in clean if unit.text]
 
 

@@ -78,6 +78,6 @@ def _spell_word(text: str, start: int, end: int, tokens: dict[str, int], *, uppe
 def _named(text: str, positions: list[int]) -> str:
     """The characters at these positions, each with its place, counted from 1, and the word around it."""
     words = {i: match for match in re.finditer(r"\S+", text) for i in range(match.start(), match.end())}
-    shown = [f"{text[i]!r} (character {i + 1}, in {brief(words[i].group())})" for i in positions[:_SHOWN]]
+    shown = [f"{brief(text[i])} (character {i + 1}, in {brief(words[i].group())})" for i in positions[:_SHOWN]]
     more = len(positions) - len(shown)
     return ", ".join(shown) + (f", and {more} more" if more else "")

@@ -13,7 +13,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, cast
@@ -21,8 +21,8 @@ from typing import IO, Any, cast
 import numpy as np
 
 from sewnp.errors import AudioError, InputError
-from sewnp.speech.audio import HIGHEST_RATE, Source, as_waveform, check_rate, finite, mono, resample, source_name
-from sewnp.speech.features import Clip
+from sewnp.files import naming
+from sewnp.speech.audio import HIGHEST_RATE, Audio, AudioFile, as_waveform, audio_name, check_rate, finite, mono, resample
 from sewnp.types import Array
 
 # A file may unfold to so many bytes of samples, however small it is, and beyond that to so many times its own size.  FLAC packs digital
@@ -65,7 +65,7 @@ class Recording:
 
 
 @contextmanager
-def open_recording(audio: Source | Clip, *, target: int = 16000, sampling_rate: int | None = None) -> Iterator[Recording]:
+def open_recording(audio: Audio, *, target: int = 16000, sampling_rate: int | None = None) -> Iterator[Recording]:
     """Sound from wherever it is, at ``target`` Hz, for the time of a ``with``.
 
     audio: a path, a file object open for reading bytes, ``"-"`` for standard input, or samples (n,).  sampling_rate: of samples, in Hz,
@@ -79,8 +79,8 @@ def open_recording(audio: Source | Clip, *, target: int = 16000, sampling_rate: 
     if isinstance(audio, str | os.PathLike) or hasattr(audio, "read"):
         if sampling_rate is not None:
             raise InputError("sampling_rate: expected only with samples; a file says its own rate")
-        name = source_name(audio)
-        with _opened(name, cast(Source, audio)) as file:
+        name = audio_name(audio)
+        with _opened(name, cast(AudioFile, audio)) as file:
             yield Recording(name, partial(_blocks, name, file, target))
     else:
         original = target if sampling_rate is None else check_rate("sampling_rate", sampling_rate)
@@ -88,22 +88,22 @@ def open_recording(audio: Source | Clip, *, target: int = 16000, sampling_rate: 
         yield Recording("audio", lambda: (x[i : i + target] for i in range(0, len(x), target)))
 
 
-def read_audio(source: Source, *, sampling_rate: int = 16000) -> Array:
+def read_audio(audio: AudioFile, *, sampling_rate: int = 16000) -> Array:
     """Read a recording as the model wants it, whole.  -> (n,) float32, mono, ``sampling_rate`` samples a second.
 
-    ``source`` is a path, a file object open for reading bytes, or ``"-"`` for standard input.  Channels are averaged, any rate is
+    ``audio`` is a path, a file object open for reading bytes, or ``"-"`` for standard input.  Channels are averaged, any rate is
     resampled.  WAV written into a pipe, whose header does not know its length, is read to its end, and so is MP3 without a frame count.
 
     Raises AudioError, which names the file and the cause, for whatever cannot be read or holds no usable sound: missing, a folder,
-    empty, not audio, cut short, no samples, NaN.  Raises InputError for a ``source`` or ``sampling_rate`` that is none.
+    empty, not audio, cut short, no samples, NaN.  Raises InputError for an ``audio`` or ``sampling_rate`` that is none.
     """
-    if not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
-        raise InputError(f"source: expected a path, a file object or '-' for standard input, found {type(source).__name__}")
+    if not isinstance(audio, str | os.PathLike) and not hasattr(audio, "read"):
+        raise InputError(f"audio: expected a path, a file object or '-' for standard input, found {type(audio).__name__}")
     try:
-        with open_recording(source, target=sampling_rate) as recording:
+        with open_recording(audio, target=sampling_rate) as recording:
             return recording.read()
     except MemoryError as error:
-        raise AudioError(f"{source_name(source)}: too large for the memory of this machine ({error})") from error
+        raise AudioError(f"{audio_name(audio)}: too large for the memory of this machine ({error})") from error
 
 
 def resampled(blocks: Iterable[Array], original: int, target: int) -> Iterator[Array]:
@@ -121,19 +121,19 @@ def resampled(blocks: Iterable[Array], original: int, target: int) -> Iterator[A
     up, down = target // divisor, original // divisor
     reach = 10 * max(up, down)  # in steps of a grid on which inputs stand every ``up`` and outputs every ``down``
     taps = firwin(2 * reach + 1, 1 / max(up, down), window=("kaiser", 5.0))  # what resample_poly designs itself, at every call
-    held, start, given = np.zeros(0, np.float32), 0, 0  # inputs from number ``start`` on; outputs given so far
+    waiting, start, done = np.zeros(0, np.float32), 0, 0  # inputs from number ``start`` on; outputs so far
     for block in blocks:
-        held = np.concatenate([held.astype(block.dtype, copy=False), block])
-        ready = ((start + len(held)) * up - reach - 1) // down + 1  # outputs that need no later input
-        if ready > given:
+        waiting = np.concatenate([waiting.astype(block.dtype, copy=False), block])
+        ready = ((start + len(waiting)) * up - reach - 1) // down + 1  # outputs that need no later input
+        if ready > done:
             # a cut at a multiple of ``down`` is one at an output: all that follows falls on the same taps
             offset = start // down * up
-            yield _filtered(held, up, down, taps)[given - offset : ready - offset]
-            given = ready
-            still = max(0, (given * down - reach) // up) // down * down
-            held, start = held[still - start :], still
-    if len(held):
-        yield _filtered(held, up, down, taps)[given - start // down * up :]
+            yield _filtered(waiting, up, down, taps)[done - offset : ready - offset]
+            done = ready
+            first = max(0, (done * down - reach) // up) // down * down
+            waiting, start = waiting[first - start :], first
+    if len(waiting):
+        yield _filtered(waiting, up, down, taps)[done - start // down * up :]
 
 
 def _filtered(x: Array, up: int, down: int, taps: Array) -> Array:
@@ -144,16 +144,16 @@ def _filtered(x: Array, up: int, down: int, taps: Array) -> Array:
 
 
 @contextmanager
-def _opened(name: str, source: Source) -> Iterator[IO[bytes]]:
-    """The source as a file that can be read from its beginning again and again."""
-    if source == "-":
+def _opened(name: str, audio: AudioFile) -> Iterator[IO[bytes]]:
+    """Audio as a file that can be read from its beginning again and again."""
+    if audio == "-":
         if sys.stdin is None:
             raise AudioError(f"{name}: closed")
         with _copied(name, sys.stdin.buffer) as copy:
             yield copy
-    elif isinstance(source, str | os.PathLike):
+    elif isinstance(audio, str | os.PathLike):
         with _reading(name):
-            file = open(source, "rb")  # noqa: SIM115 (what fails later is told by others)
+            file = open(audio, "rb")  # noqa: SIM115 (what fails later is told by others)
         with file:
             kind = os.fstat(file.fileno()).st_mode
             if stat.S_ISCHR(kind):
@@ -164,7 +164,7 @@ def _opened(name: str, source: Source) -> Iterator[IO[bytes]]:
                 with _copied(name, file) as copy:
                     yield copy
     else:
-        with _copied(name, source) as copy:
+        with _copied(name, audio) as copy:
             yield copy
 
 
@@ -179,24 +179,14 @@ def _copied(name: str, source: Any) -> Iterator[IO[bytes]]:
                 raise AudioError(f"{name}: expected a file opened for reading bytes (mode 'rb'), found one that reads text")
             if not data:
                 break
-            try:
+            with naming(name, AudioError, "cannot be copied to a temporary file"):
                 copy.write(data)
-            except OSError as error:
-                raise AudioError(f"{name}: cannot be copied to a temporary file ({error.strerror})") from error
         yield cast(IO[bytes], copy)
 
 
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Say what is wrong with a source that cannot be read."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise AudioError(f"{name}: no such file") from error
-    except IsADirectoryError as error:
-        raise AudioError(f"{name}: expected an audio file, found a folder") from error
-    except (OSError, ValueError) as error:  # ValueError: a closed file, a zero byte in a path
-        raise AudioError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+def _reading(name: str) -> AbstractContextManager[None]:
+    """Say what is wrong with audio that cannot be read.  ValueError: a closed file, a null character in a path"""
+    return naming(name, AudioError, problems=(OSError, ValueError))
 
 
 class _Steady:
@@ -245,8 +235,8 @@ def _blocks(name: str, file: IO[bytes], target: int) -> Iterator[Array]:
         steady.check(name)
         rate, promised = sound.samplerate, sound.frames
         if _unfolds(promised * sound.channels, size):
-            held = f"{promised:,} samples in {sound.channels} channels, out of {size:,} bytes"
-            raise AudioError(f"{name}: too large to decode in memory, or its header is damaged: {held}")
+            promise = f"{promised:,} samples in {sound.channels} channels, out of {size:,} bytes"
+            raise AudioError(f"{name}: too large to decode in memory, or its header is damaged: {promise}")
         if rate > HIGHEST_RATE:
             raise AudioError(f"{name}: expected a sampling rate up to {HIGHEST_RATE} Hz, found {rate} in the header")
         if counted or sound.format != "MP3":
@@ -293,15 +283,15 @@ def _decoding(name: str) -> Iterator[None]:
         raise AudioError(f"{name}: not audio that can be decoded, or damaged (libsndfile: {error.error_string})") from error
 
 
-def _unfolds(samples: int, size: int) -> bool:
+def _unfolds(sample_count: int, size: int) -> bool:
     """Whether so many float32 samples are more than a file of ``size`` bytes may honestly hold."""
-    return 4 * samples > max(_SMALL, _LARGEST_EXPANSION * size)
+    return 4 * sample_count > max(_SMALL, _LARGEST_EXPANSION * size)
 
 
-def _check_unfolding(name: str, samples: int, rate: int, target: int, size: int) -> None:
-    out = -(-samples * target // rate)
+def _check_unfolding(name: str, sample_count: int, rate: int, target: int, size: int) -> None:
+    out = -(-sample_count * target // rate)
     if _unfolds(out, size):
-        raise AudioError(f"{name}: {samples:,} samples at {rate} Hz, as the header says, would be {out:,} at {target} Hz")
+        raise AudioError(f"{name}: {sample_count:,} samples at {rate} Hz, as the header says, would be {out:,} at {target} Hz")
 
 
 def _missing(kind: str, log: str, promised: int, found: int, counted: bool) -> str:

@@ -131,7 +131,7 @@ class CTCTokenizer:
         unknown = self.special["unk_token"]
         index = self._ids.get(token, self._ids.get(unknown) if unknown is not None else None)
         if index is None:
-            raise TokenizerError(f"unk_token: null, and the vocabulary has no {token!r}")
+            raise TokenizerError(f"unk_token: null, and the vocabulary has no {brief(token)}")
         return index
 
     def token_of(self, index: int) -> str:
@@ -233,9 +233,9 @@ class CTCTokenizer:
     def _characters(self, tokens: list[str], group_tokens: bool) -> list[Span]:
         """Merge repeats, drop blanks, show delimiters.  Tokens are compared, not ids: all unknown ids are one token."""
         codes = {token: code for code, token in enumerate(dict.fromkeys(tokens))}
-        held = runs([codes[token] for token in tokens] if group_tokens else np.arange(len(tokens)))
+        grouped = runs([codes[token] for token in tokens] if group_tokens else np.arange(len(tokens)))
         delimiter, blank = self.special["word_delimiter_token"], self.special["pad_token"]
-        spans = [Span(tokens[start], start, end) for _, start, end in held if tokens[start] != blank]
+        spans = [Span(tokens[start], start, end) for _, start, end in grouped if tokens[start] != blank]
         return [span._replace(text=self.space) if span.text == delimiter else span for span in spans]
 
     def _text(self, spans: list[Span], clean_up: bool | None, between: str) -> str:

@@ -17,37 +17,8 @@ from sewnp.layers.softmax import log_softmax, softmax
 from sewnp.speech import cues
 from sewnp.speech.spelling import delimiter_id
 from sewnp.speech.tokenizer import CTCTokenizer
+from sewnp.speech.words import Character, Word, as_dict
 from sewnp.types import Array
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word, and when it was heard.
-
-    CTC spikes: a character holds the frame or two that decide it, not the time that it sounds, so words start and end
-    a little inside their sound.
-    """
-
-    text: str
-    start: float
-    """Seconds from the start of the recording to the first frame of the first character."""
-    end: float
-    """Seconds to the end of the last frame of the last character."""
-    probability: float
-    """The mean, over the word's characters, of the largest probability that the model gave each in its frames: where greedy decoding
-    found it, or where the likeliest path of a decoder's text has it.  whisper's measure with characters for its tokens: cheap, fit
-    for finding doubtful words, not calibrated.  A language model has no part in it."""
-
-
-@dataclass(frozen=True)
-class Character:
-    """A character of the text, a space among them, and when it was heard."""
-
-    text: str
-    start: float
-    """Seconds from the start of the recording to the first frame that holds it."""
-    end: float
-    """Seconds to the end of the last frame that holds it."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +50,13 @@ class Transcript:
     def _segment(self, number: int, words: Sequence[Word], characters: bool) -> dict[str, Any]:
         """One of whisper's segments.  Without words it spans the recording."""
         start, end = (words[0].start, words[-1].end) if words else (0.0, self.duration)
-        told = [{"word": word.text, "start": word.start, "end": word.end, "probability": word.probability} for word in words]
-        segment = {"id": number, "start": start, "end": end, "text": " ".join(word.text for word in words), "words": told}
+        segment = {
+            "id": number,
+            "start": start,
+            "end": end,
+            "text": " ".join(word.text for word in words),
+            "words": [as_dict("word", word) for word in words],
+        }
         if characters:
             begin, until = (bisect_left(self.characters, time, key=attrgetter("start")) for time in (start, end))
             inside = self.characters[begin:until]
@@ -114,25 +90,24 @@ def transcript_from_logits(
     path = greedy_path(logits) if decoder is None else _best_path(logits, tokenizer, decoder)
     text, characters, words = tokenizer.offsets(path)
     best = softmax(logits)[np.arange(len(path)), path]  # (T,), the probability of each frame's token
-    starts = [character.start for character in characters]
-
-    def timed(spelled: str, start: int, end: int) -> Word:
-        inside = characters[bisect_left(starts, start) : bisect_left(starts, end)]
-        probability = sum(float(best[character.start : character.end].max()) for character in inside) / len(inside)
-        shown = spelled.lower() if tokenizer.do_lower_case else spelled
-        return Word(shown, float(start * seconds_per_frame), float(end * seconds_per_frame), probability)
-
     if not text:
         return Transcript("", (), duration)
-    held = (
-        Character(
-            spelled.lower() if tokenizer.do_lower_case else spelled,
-            float(start * seconds_per_frame),
-            float(end * seconds_per_frame),
-        )
-        for spelled, start, end in characters
-    )
-    return Transcript(text, tuple(timed(*word) for word in words), duration, tuple(held))
+
+    def times(start: int, end: int) -> tuple[float, float]:
+        return float(start * seconds_per_frame), float(end * seconds_per_frame)
+
+    def cased(spelled: str) -> str:
+        return spelled.lower() if tokenizer.do_lower_case else spelled
+
+    heard = [Character(cased(c.text), *times(c.start, c.end), float(best[c.start : c.end].max())) for c in characters]
+    starts = [character.start for character in characters]
+
+    def word(spelled: str, start: int, end: int) -> Word:
+        inside = heard[bisect_left(starts, start) : bisect_left(starts, end)]
+        probability = sum(character.probability for character in inside) / len(inside)
+        return Word(cased(spelled), *times(start, end), probability, tuple(inside))
+
+    return Transcript(text, tuple(word(*span) for span in words), duration, tuple(heard))
 
 
 def vocabulary_spelling(tokenizer: CTCTokenizer, vocab_size: int) -> Spelling:

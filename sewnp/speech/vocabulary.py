@@ -6,7 +6,7 @@ vocab.json holds most of them; the others are appended as transformers 5.23 appe
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sewnp.errors import TokenizerError, brief
+from sewnp.errors import TokenizerError, brief, check_whole, few, printable
 
 # In the order in which transformers appends those that vocab.json lacks.
 DEFAULTS: Mapping[str, str | None] = {
@@ -49,8 +49,8 @@ def base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
     languages = [key for key, value in tokens.items() if isinstance(value, Mapping)]
     if languages:
         if language not in languages:
-            raise TokenizerError(f"vocab.json: target_lang: expected one of {_listed(languages)}; found {brief(language)}")
-        tokens, name = dict(tokens[language]), f"vocab.json: {_listed([language])}"
+            raise TokenizerError(f"vocab.json: target_lang: expected one of {few(sorted(languages))}; found {brief(language)}")
+        tokens, name = dict(tokens[language]), f"vocab.json: {printable(language)}"
     elif language is not None:
         raise TokenizerError(
             f"vocab.json: target_lang: expected none, for the vocabulary is not nested by language; found {brief(language)}"
@@ -61,25 +61,18 @@ def base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
     for token, index in tokens.items():
         if not isinstance(token, str):
             raise TokenizerError(f"{name}: expected a token, found {brief(token)}")
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise TokenizerError(f"{name}: {brief(token)}: expected an id, 0 or more, found {brief(index)}")
+        check_whole(f"{name}: {brief(token)}", index, error=TokenizerError)
         if index in owner:
             raise TokenizerError(f"{name}: {brief(token)}: the id {brief(index)} is taken by {brief(owner[index])}")
         owner[index] = token
     return tokens
 
 
-def _listed(names: Sequence[Any]) -> str:
-    """Names from a file, for a message: without quotes where they are short words."""
-    words = [str(name) if len(str(name)) <= 40 and str(name).isprintable() else brief(name) for name in sorted(names)]
-    return ", ".join(words[:20] + ["..."] * (len(words) > 20))
-
-
 def _content(key: str, token: Any) -> str | None:
     """A special token as text: files give it as such, or as an object with its flags."""
     content = token.get("content") if isinstance(token, Mapping) else token
     if content is not None and not isinstance(content, str):
-        raise TokenizerError(f"tokenizer_config.json: {_listed([key])}: expected a token, found {brief(token)}")
+        raise TokenizerError(f"tokenizer_config.json: {printable(str(key))}: expected a token, found {brief(token)}")
     return content or None
 
 
@@ -105,15 +98,14 @@ def named_tokens(config: dict[str, Any]) -> tuple[dict[str, str | None], list[st
 def stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
     """The added tokens that the files name, by id."""
     for content, index in legacy.items():
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            raise TokenizerError(f"added_tokens.json: {brief(content)}: expected an id, 0 or more, found {brief(index)}")
+        check_whole(f"added_tokens.json: {brief(content)}", index, error=TokenizerError)
     special = set(special_tokens)
     stored = {i: AddedToken(token, special=token in special, normalized=token not in special) for token, i in legacy.items()}
     for key, value in mapping("tokenizer_config.json: added_tokens_decoder", config.get("added_tokens_decoder")).items():
         fields = {name: value[name] for name in AddedToken._fields if name in value} if isinstance(value, Mapping) else {}
         if not (str(key).isdecimal() and len(str(key)) < 20) or not isinstance(fields.get("content"), str):
             raise TokenizerError(
-                f"tokenizer_config.json: added_tokens_decoder: {_listed([key])}: expected an id and its token, found {brief(value)}"
+                f"tokenizer_config.json: added_tokens_decoder: {printable(str(key))}: expected an id and its token, found {brief(value)}"
             )
         stored[int(key)] = AddedToken(**fields)
     return stored

@@ -58,7 +58,7 @@ def test_errors_are_one_line(clip: str, tmp_path: Path, capsys: pytest.CaptureFi
         ([clip, "THREE 1"], "text: the vocabulary cannot spell '1' (character 7, in '1')"),
         ([clip, TEXT * 9], "text: does not fit into the clip: "),
         ([clip, ""], "text: expected at least one word, found ''"),
-        ([clip, f"@{tmp_path / 'gone.txt'}"], f"{tmp_path / 'gone.txt'}: cannot be read: No such file or directory"),
+        ([clip, f"@{tmp_path / 'gone.txt'}"], f"{tmp_path / 'gone.txt'}: no such file"),
         ([clip, f"@{tmp_path / 'latin.txt'}"], f"{tmp_path / 'latin.txt'}: expected UTF-8, found b'\\xe9' at byte 3"),
         (["gone.wav", TEXT], "gone.wav: no such file"),
         ([clip, TEXT, "--model", "digit-words"], "digit-words: aligning needs a CTC head"),

@@ -13,6 +13,7 @@ import transformers
 
 import sewnp
 from originals import original
+from sewnp.checkpoints import fingerprint
 from sewnp.cli import main
 
 VOCAB = {token: index for index, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", "E", "T", "A", "O", "N", "I"])}
@@ -96,6 +97,13 @@ def test_a_pt(tmp_path, capsys):
     x = torch.tensor(np.random.default_rng(0).normal(size=(1, 600)), dtype=torch.float32)
     with torch.no_grad():
         np.testing.assert_array_equal(again(x).last_hidden_state.numpy(), theirs(x).last_hidden_state.numpy())
+
+
+def test_the_function_behind_it(bin_folder, tmp_path):
+    written = sewnp.convert(tmp_path / "in", tmp_path / "out")
+    again = sewnp.load(tmp_path / "out")
+    assert fingerprint(written.config, written.head, written.weights) == again.fingerprint()
+    assert (written.vocab, written.preprocessor) == (again.tokenizer.vocab, again.feature_extractor.to_dict())
 
 
 def test_failures_are_one_line_and_leave_nothing(bin_folder, tmp_path, capsys):

@@ -65,6 +65,27 @@ def test_json_a_folder_and_a_bad_clip(manifest: Path, capsys: pytest.CaptureFixt
     assert lines[1:] == ["sewnp: 1 of 3 clips failed and count nowhere"]
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_clips_that_are_not_there_fail_like_others(manifest: Path, jobs: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (manifest.parent / "counting.ogg").unlink()
+    with manifest.open("a") as file:
+        file.write("\0.wav\tONE\tann\n")
+    out = manifest.parent / "out"
+    assert main(["evaluate", str(manifest), "-o", str(out), "--jobs", jobs, "-f", "json"]) == 1
+    printed, err = capsys.readouterr()
+    report = json.loads(printed)
+    gone = str(manifest.parent / "counting.ogg")
+    assert [failed["id"] for failed in report["failed"]] == ["counting.ogg", "\0.wav"]
+    assert report["failed"][0]["error"] == f"{gone}: no such file"
+    assert (report["clips"], report["words"]["errors"], report["words"]["length"]) == (2, 0, 12)
+    assert sorted(err.splitlines())[:2] == [
+        "sewnp: 2 of 4 clips failed and count nowhere",
+        f"sewnp: error: '{manifest.parent}/\\x00.wav': cannot be read: embedded null byte",
+    ]
+    assert main(["evaluate", str(manifest), "-o", str(out), "--resume"]) == 1
+    assert (out / "results.jsonl").read_text().count("\n") == 3
+
+
 def test_going_on_after_a_kill(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Killed for good in the second clip: the first is kept, and only the others are run again."""
     out = manifest.parent / "out"
@@ -122,7 +143,7 @@ def test_errors_are_one_line_before_anything_is_run(
     monkeypatch.setattr(sewnp.Model, "classify", never)
     path = str(manifest)
     for arguments, message in [
-        (["gone.tsv"], "gone.tsv: cannot be read: No such file"),
+        (["gone.tsv"], "gone.tsv: no such file"),
         ([path, "--resume"], "--resume: expected only with -o"),
         ([path, "--plot", "a.png"], "--plot: expected only with --task classification"),
         ([path, "--task", "classification", "--beam", "3"], "--beam: expected only with --task ctc"),

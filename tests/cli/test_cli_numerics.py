@@ -244,7 +244,7 @@ def test_options_that_cannot_be_met(model: str, ours: Path, tmp_path: Path, caps
     assert "keeps no inputs to replay" in refused(capsys, theirs, theirs, "--model", model)
     assert "--precision float16: the budgets" in refused(capsys, str(ours), theirs, "--precision", "float16")
     assert "nothing.*: no stage" in refused(capsys, str(ours), theirs, "--stages", "nothing.*")
-    assert "not a readable JSON file" in refused(capsys, str(ours), theirs, "--map", str(tmp_path / "gone.json"))
+    assert "gone.json: no such file" in refused(capsys, str(ours), theirs, "--map", str(tmp_path / "gone.json"))
     assert "gone" in refused(capsys, str(ours), theirs, "--model", str(tmp_path / "gone"))
     with pytest.raises(SystemExit) as stop:
         main(["compare", str(ours), theirs, "--precision", "float8"])

@@ -49,9 +49,9 @@ def test_pictures_by_suffix(clip: str, tmp_path: Path, suffix: str, begins: byte
 
 
 def test_a_picture_that_cannot_be_written(clip: str, tmp_path: Path, capsys: Any) -> None:
-    for name in ("gone/clip.png", "clip.xyz"):
+    for name, problem in {"gone/clip.png": "could not be written: No such file", "clip.xyz": "could not be drawn: "}.items():
         assert main(["plot", clip, "-o", str(tmp_path / name), "--layers"]) == 1
-        assert capsys.readouterr().err.startswith(f"sewnp: error: {tmp_path / name}: could not be drawn: ")
+        assert capsys.readouterr().err.startswith(f"sewnp: error: {tmp_path / name}: {problem}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,8 +82,8 @@ def test_by_default_three_layers_and_four_heads(clip: str, figures: list[Any]) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--layers", "6"], "--layers: expected numbers from 0 to 5, found 6"),
-        (["--heads", "-1"], "--heads: expected numbers from 0 to 3, found -1"),
+        (["--layers", "6"], "layers: expected a whole number from 0 to 5, found 6"),
+        (["--heads", "-1"], "heads: expected a whole number from 0 to 3, found -1"),
         (["--model", "digit-words"], "digit-words: drawing needs a CTC head"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_clip_too_short_to_draw(tmp_path: Path, capsys: Any, figures: list[Any
 def picture(**changed: Any) -> Any:
     rng = np.random.default_rng(0)
     given: dict[str, Any] = {
-        "samples": np.zeros(1600), "sampling_rate": 16000, "transcript": sewnp.speech.Transcript("", (), 0.1),
+        "waveform": np.zeros(1600), "sampling_rate": 16000, "transcript": sewnp.speech.Transcript("", (), 0.1),
         "probabilities": rng.dirichlet(np.ones(4), size=5), "tokens": ["<pad>", "|", "A", "B"], "seconds_per_frame": 0.02,
     }  # fmt: skip
     return sewnp.plots.plot_transcript(**(given | changed))
@@ -120,7 +120,7 @@ def test_a_minute_is_wide_and_its_attention_is_pooled_by_the_largest() -> None:
     attention[1499, 3] = 0.5
     narrow = picture()
     wide = picture(
-        samples=np.zeros(60 * 16000), transcript=sewnp.speech.Transcript("SEVEN", words, 60.0), attentions={"all": attention},
+        waveform=np.zeros(60 * 16000), transcript=sewnp.speech.Transcript("SEVEN", words, 60.0), attentions={"all": attention},
         seconds_per_attention=0.04,
     )  # fmt: skip
     assert narrow.get_figwidth() == 7.5

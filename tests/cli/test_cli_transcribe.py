@@ -80,7 +80,9 @@ def test_a_file_whose_name_looks_like_a_pattern_is_a_file(speech: Path, tmp_path
         ("list.txt", "b/three.wav\n\n  a.wav \n"),
         ("list.tsv", "b/three.wav\tTHREE\na.wav\tFOUR\n"),
         ("list.tsv", "text\tpath\nTHREE\tb/three.wav\nFOUR\ta.wav\n"),
+        ("list.csv", 'sentence,file\n"THREE, or so",b/three.wav\n"FOUR\n",a.wav\n'),
         ("list.jsonl", '{"audio": "b/three.wav"}\n{"audio_filepath": "a.wav", "duration": 1}\n'),
+        ("list.json", '{"audio_filepath": "b/three.wav", "text": "a \u2028 b"}\n{"audio_filepath": "a.wav", "offset": 0.0}\n'),
     ],
 )
 def test_a_manifest_in_its_own_order(
@@ -100,12 +102,12 @@ def test_a_manifest_in_its_own_order(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gone.txt", None, "cannot be read (No such file or directory)"),
-        ("empty.txt", b"\n", "names no audio files"),
-        ("list.txt", b"a\xff.wav", "not UTF-8 text"),
-        ("list.tsv", b"text\tpath\nTHREE\n", "line 2: expected a path in column 2, found 'THREE'"),
-        ("list.jsonl", b'{"audio": 3}', "line 1: expected an object with the key audio, audio_filepath or path"),
-        ("list.jsonl", b"{", "line 1: expected JSON"),
+        ("gone.txt", None, ": no such file"),
+        ("empty.txt", b"\n", ": names no clips"),
+        ("list.txt", b"a\xff.wav", ":1: expected UTF-8, found b'\\xff' at byte 1"),
+        ("list.tsv", b"text\tpath\nTHREE\n", ":2: expected 2 columns ('text', 'path'), separated by tabs, found 1"),
+        ("list.jsonl", b'{"words": "3"}', ":1: expected a path in a column audio, audio_filepath, path or file, found 'words'"),
+        ("list.jsonl", b"{", ":1: expected a JSON object, found '{'"),
     ],
 )
 def test_a_manifest_that_is_none(tmp_path: Path, name: str, content: bytes | None, message: str, capsys: Any) -> None:
@@ -114,7 +116,7 @@ def test_a_manifest_that_is_none(tmp_path: Path, name: str, content: bytes | Non
     assert main(["transcribe", "--manifest", str(tmp_path / name)]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"sewnp: error: {tmp_path / name}: {message}")
+    assert err.startswith(f"sewnp: error: {tmp_path / name}{message}")
 
 
 def test_a_folder_or_pattern_without_audio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +177,7 @@ def test_the_search_and_the_windows_are_the_models(speech: Path, monkeypatch: py
         (["{a}", "-f", "all"], "-f all: several files need -o DIR"),
         (["{a}", "{three}", "-f", "srt"], "-f srt: several files need -o DIR"),
         (["{a}", "--resume"], "--resume: expected with -o DIR"),
-        (["{a}", "--jobs", "0"], "--jobs: expected at least 1, found 0"),
+        (["{a}", "--jobs", "0"], "--jobs: expected 1 or more, found 0"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(

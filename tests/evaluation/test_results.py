@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sewnp
 from sewnp import plots
-from sewnp.errors import AudioError, EvaluationError, InputError
+from sewnp.batch import Result
+from sewnp.errors import AudioError, EvaluationError, InputError, SewError
 from sewnp.evaluation import (
     Evaluation,
-    Result,
+    Recognition,
     ResultsFile,
     Utterance,
     bootstrap_interval,
@@ -20,6 +22,7 @@ from sewnp.evaluation import (
     evaluate,
     recognizer,
 )
+from sewnp.speech import Transcript
 
 MADE_BY = {"task": "ctc", "model": "abc", "decoder": "greedy"}
 
@@ -34,41 +37,68 @@ def utterances(*references, **columns):
 def heard(pairs, **columns):
     """An evaluation of (reference, hypothesis) pairs, two seconds each, heard in half a second."""
     said = utterances(*(reference for reference, _ in pairs), **columns)
-    return Evaluation([(u, Result(u.id, str(u.path), text, 2.0, 0.5)) for u, (_, text) in zip(said, pairs, strict=True)], [])
+    return Evaluation([(u, Recognition(u.id, str(u.audio), text, 2.0, 0.5)) for u, (_, text) in zip(said, pairs, strict=True)], [])
+
+
+def runner(run):
+    """What a recognizer makes of clips, by a function from a path to a text."""
+
+    def recognize(paths):
+        for index, path in enumerate(paths):
+            try:
+                transcript, error = Transcript(run(path), (), 1.5), None
+            except SewError as problem:
+                transcript, error = None, problem
+            yield Result(index, path, transcript, error=error, seconds=0.25)
+
+    return recognize
 
 
 def test_a_failing_clip_does_not_stop_the_others():
-    def recognize(path):
+    def run(path):
         if path.name == "1.wav":
             raise AudioError(f"{path}: not audio")
         if path.name == "2.wav":
             raise InputError("something without a name")
-        return path.stem, 1.5
+        return path.stem
 
     said = []
-    evaluation = evaluate(utterances("A", "B", "C", "D"), recognize, on_failure=said.append)
-    assert [(u.id, r.hypothesis, r.audio_seconds) for u, r in evaluation.heard] == [("u0", "0", 1.5), ("u3", "3", 1.5)]
+    evaluation = evaluate(utterances("A", "B", "C", "D"), runner(run), on_failure=said.append)
+    assert [(u.id, r.hypothesis, r.audio_seconds, r.processing_seconds) for u, r in evaluation.heard] == [
+        ("u0", "0", 1.5, 0.25),
+        ("u3", "3", 1.5, 0.25),
+    ]
     assert (
         said == [error for _, error in evaluation.failed] == ["/clips/1.wav: not audio", "/clips/2.wav: something without a name"]
     )
     with pytest.raises(ZeroDivisionError):  # a bug of ours is no bad clip
-        evaluate(utterances("A"), lambda path: 1 / 0)
+        evaluate(utterances("A"), runner(lambda path: 1 / 0))
+
+
+def test_results_in_any_order_are_those_of_their_clips(tmp_path):
+    def recognize(paths):
+        return reversed(list(runner(lambda path: f"heard {path.stem}")(paths)))
+
+    evaluation = evaluate(utterances("A", "B", "C"), recognize, results=ResultsFile(tmp_path, MADE_BY, resume=False))
+    assert [(u.id, r.id, r.hypothesis) for u, r in evaluation.heard] == [(f"u{i}", f"u{i}", f"heard {i}") for i in range(3)]
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()[1:]
+    assert [json.loads(line)["id"] for line in lines] == ["u2", "u1", "u0"]
 
 
 def test_results_are_kept_and_gone_on_with(tmp_path):
     ran = []
 
-    def recognize(path):
+    def run(path):
         if len(ran) == 2 and not (tmp_path / "again").exists():
             raise KeyboardInterrupt
         ran.append(path.stem)
-        return f"heard {path.stem}", 1.0
+        return f"heard {path.stem}"
 
     everything = utterances("A", "B", "C", "D")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(everything, recognize, results=ResultsFile(tmp_path, MADE_BY, resume=False))
+        evaluate(everything, runner(run), results=ResultsFile(tmp_path, MADE_BY, resume=False))
     (tmp_path / "again").touch()
-    evaluation = evaluate(everything, recognize, results=ResultsFile(tmp_path, MADE_BY, resume=True))
+    evaluation = evaluate(everything, runner(run), results=ResultsFile(tmp_path, MADE_BY, resume=True))
     assert ran == ["0", "1", "2", "3"]  # each once
     assert [r.hypothesis for _, r in evaluation.heard] == [f"heard {i}" for i in range(4)]
     header, *lines = (tmp_path / "results.jsonl").read_text().splitlines()
@@ -77,7 +107,7 @@ def test_results_are_kept_and_gone_on_with(tmp_path):
 
 
 def results_of(count):
-    return [Result(f"u{i}", f"/clips/{i}.wav", "ONE é \u2028", 1.0, 0.25) for i in range(count)]
+    return [Recognition(f"u{i}", f"/clips/{i}.wav", "ONE é \u2028", 1.0, 0.25) for i in range(count)]
 
 
 @pytest.mark.parametrize("resume", [False, True])
@@ -120,6 +150,12 @@ def test_killed_at_any_byte(tmp_path, resume):
         (json.dumps({"made_by": MADE_BY}) + '\n{"id": "u0"}\n', r"results\.jsonl:2: expected a result"),
         (json.dumps({"made_by": MADE_BY}) + "\n{torn}\n{}\n", r"results\.jsonl:2: expected a result"),
         (json.dumps({"made_by": MADE_BY}) + "\n[1]\n", r"results\.jsonl:2: expected a result"),
+        (json.dumps({"made_by": MADE_BY}) + "\n" + "[" * 100_000 + "\n", r"results\.jsonl:2: expected a result"),
+        (
+            json.dumps({"made_by": MADE_BY})
+            + '\n{"id": "u0", "path": "a", "hypothesis": 3, "audio_seconds": 1.0, "processing_seconds": 1.0}\n',
+            r"results\.jsonl:2: expected a result, .*\(hypothesis: expected a ",
+        ),
     ],
 )
 def test_results_of_something_else_are_refused_and_stay(tmp_path, content, message):
@@ -137,7 +173,12 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_recognizers(digits, clips):
-    assert recognizer(digits, "ctc")(clips / "three_one_four.wav") == ("THREE ONE FOUR ONE FIVE NINE", 2.975)
+    (heard,) = recognizer(digits, "ctc")([clips / "three_one_four.wav"])
+    assert (heard.transcript.text, heard.transcript.duration) == ("THREE ONE FOUR ONE FIVE NINE", 2.975)
+    words = sewnp.load("digit-words")
+    (named,) = recognizer(words, "classification")([clips / "three_one_four.wav"])
+    assert (named.labels, named.labels.duration) == (words.classify(clips / "three_one_four.wav"), 2.975)
+    assert named.seconds > 0
     with pytest.raises(InputError, match="digits: expected a model with the head classification, found ctc"):
         recognizer(digits, "classification")
 

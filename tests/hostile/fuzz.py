@@ -37,11 +37,11 @@ from safetensors.numpy import save
 
 import sewnp
 from sewnp.checkpoints import open_file, open_tensors, read_checkpoint
-from sewnp.checkpoints.files import read_json
 from sewnp.checkpoints.pickles import read_pickle, tensors_of
 from sewnp.checkpoints.tensors import open_torch_file
 from sewnp.config import SEWConfig, SEWDConfig, config_from_dict
 from sewnp.errors import SewError
+from sewnp.files import read_json
 from sewnp.parameters import HEADS, parameter_count
 from sewnp.speech import CTCTokenizer, FeatureExtractor, read_audio
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np, scipy.signal, soundfile
 import sewnp
 from sewnp.checkpoints import open_file, open_tensors, read_checkpoint
-from sewnp.checkpoints.files import read_json
+from sewnp.files import read_json
 from sewnp.errors import SewError
 from sewnp.speech import CTCTokenizer, read_audio
 

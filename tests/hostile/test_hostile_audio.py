@@ -212,10 +212,10 @@ def test_what_only_begins_like_a_format(magic):
 
 def test_what_may_not_be_read_vanishes_or_points_nowhere(tmp_path):
     files = {
-        "forbidden.wav": "cannot be read (Permission denied)",
+        "forbidden.wav": "cannot be read: Permission denied",
         "dangling.wav": "no such file",
-        "loop.wav": "cannot be read (Too many levels",
-        "folder.wav": "expected an audio file, found a folder",
+        "loop.wav": "cannot be read: Too many levels",
+        "folder.wav": "expected a file, found a folder",
         "device.wav": "expected a file or a pipe, found a device",
     }
     (tmp_path / "device.wav").symlink_to("/dev/zero")

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sewnp
-from sewnp.checkpoints.files import LARGEST_JSON, read_json
 from sewnp.config import SEWConfig, SEWDConfig, config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, SewError, TokenizerError
+from sewnp.files import LARGEST_JSON, read_json
 from sewnp.speech import CTCTokenizer, FeatureExtractor
 
 VOCAB = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6}
@@ -81,7 +81,11 @@ def test_files_of_a_hundred_megabytes_and_files_that_grow(saved):
     calls = {name: (f"read_json(Path({str(saved / name)!r} + '.json'))", saved / name, "found list") for name in names}
     calls["large"] = (f"read_json(Path({str(saved / 'large.json')!r}))", "large.json", f"at most {LARGEST_JSON:,} bytes")
     # seven hundred thousand keys that mean nothing travel in ``extra``; as a vocabulary they are no vocabulary
-    calls["keys"] = (f"CTCTokenizer.from_files(read_json(Path({str(saved / 'keys.json')!r})))", "vocab.json", "expected an id")
+    calls["keys"] = (
+        f"CTCTokenizer.from_files(read_json(Path({str(saved / 'keys.json')!r})))",
+        "vocab.json",
+        "expected a whole number",
+    )
     check_refused(calls)
 
 
@@ -176,18 +180,18 @@ def test_absurd_tokenizer_configurations(config, cause):
 
 @pytest.mark.parametrize("index", [[], {}, [1], {"a": 1}, True, "8", -1, 8.0, None, DEEP])
 def test_added_tokens_of_any_type(index):
-    with pytest.raises(TokenizerError, match=r"added_tokens\.json: '<x>': expected an id, 0 or more, found"):
+    with pytest.raises(TokenizerError, match=r"added_tokens\.json: '<x>': expected a whole number of 0 or more, found"):
         CTCTokenizer.from_files(VOCAB, {}, {}, {"<x>": index})
 
 
 @pytest.mark.parametrize(
     ("vocab", "cause"),
     [
-        ({"x" * 10**6: "y" * 10**6}, "expected an id, 0 or more, found 'yyy"),
+        ({"x" * 10**6: "y" * 10**6}, "expected a whole number of 0 or more, found 'yyy"),
         ({"x" * 10**6: 0, "y" * 10**6: 0}, "is taken by 'xxx"),
         ({str(i) * 1000: {"A": 0} for i in range(1000)}, "target_lang: expected one of '0000"),
         ({"\x1b[2J": {"A": "0"}}, "target_lang"),
-        ({"A": DEEP}, "expected an id, 0 or more, found [[["),
+        ({"A": DEEP}, "expected a whole number of 0 or more, found [[["),
         ({"A": 0, "B": 10**4000}, "no token has the id 1, of 0 to 1000"),
     ],
     ids=["long", "long twice", "languages", "escape", "deep", "huge"],

@@ -167,29 +167,27 @@ def broken_folders(folder: Path) -> dict[str, tuple[str, Path, str]]:
         calls[name] = (f"sewnp.load({str(place)!r})", place, cause)
         return place / broken
 
-    case("shard that is a folder", "a.safetensors", "a.safetensors: not a readable safetensors file: expected a regular file",
+    case("shard that is a folder", "a.safetensors", "a.safetensors: expected a regular file, found a",
          shards=True).mkdir()  # fmt: skip
     os.mkfifo(
         case(
             "shard that is a pipe",
             "a.safetensors",
-            "a.safetensors: not a readable safetensors file: expected a regular",
+            "a.safetensors: expected a regular",
             shards=True,
         )
     )
     case("shard that is a device", "a.safetensors", "expected a regular file", shards=True).symlink_to("/dev/zero")
     case("shard that points nowhere", "a.safetensors", "a.safetensors: no such file", shards=True).symlink_to("gone")
-    loop = case("shard that points to itself", "a.safetensors", "a.safetensors: not a readable", shards=True)
+    loop = case("shard that points to itself", "a.safetensors", "a.safetensors: cannot be read: Too many", shards=True)
     loop.symlink_to(loop)
     os.mkfifo(case("tensors that are a pipe", "model.safetensors", "expected model.safetensors, model.safetensors.index.json"))
     case("tensors that are a folder", "model.safetensors", "expected model.safetensors, model.safetensors.index.json").mkdir()
-    os.mkfifo(case("config that is a pipe", "config.json", "config.json: not a readable JSON file: expected a regular file"))
-    case("config that is a folder", "config.json", "config.json: not a readable JSON file: expected a regular file").mkdir()
-    case("config that is a device", "config.json", "config.json: not a readable JSON file: expected a regular").symlink_to(
-        "/dev/zero"
-    )
+    os.mkfifo(case("config that is a pipe", "config.json", "config.json: expected a regular file"))
+    case("config that is a folder", "config.json", "config.json: expected a regular file").mkdir()
+    case("config that is a device", "config.json", "config.json: expected a regular").symlink_to("/dev/zero")
     case("config that points nowhere", "config.json", "config.json: no such file").symlink_to("gone")
-    place = case("torch shard that is a pipe", "model.safetensors", "a.bin: not a readable file: expected a regular file").parent
+    place = case("torch shard that is a pipe", "model.safetensors", "a.bin: expected a regular file").parent
     (place / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"x": "a.bin"}}))
     os.mkfifo(place / "a.bin")
     return calls
@@ -229,7 +227,7 @@ def test_a_file_that_vanishes_or_shrinks_between_opening_and_reading(tmp_path):
     with pytest.raises(CheckpointError, match=r"x\.safetensors: a: expected 1,000 numbers, found \d+: the file is shorter"):
         file.read("a")
     path.unlink()
-    with pytest.raises(CheckpointError, match=r"x\.safetensors: a: cannot be read: .*No such file"):
+    with pytest.raises(CheckpointError, match=r"x\.safetensors: no such file"):
         file.read("a")
 
 

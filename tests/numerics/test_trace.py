@@ -11,7 +11,7 @@ import sewnp
 from sewnp.errors import InputError
 from sewnp.layers import frame_count, unseen, within
 from sewnp.networks.stages import STAGES, stage_of
-from sewnp.numerics import Inputs, Recorder, Trace, fingerprint, run_in, trace
+from sewnp.numerics import Inputs, Recorder, Trace, run_in, trace
 from sewnp.numerics.precision import in_precision, with_weights
 
 
@@ -139,20 +139,20 @@ def test_the_metadata_tells_what_was_run() -> None:
         "masking": "floor",
     }
     assert sewnp.config.config_from_dict(json.loads(said["config"])).to_dict() == model.config.to_dict()
-    assert said["fingerprint"] == fingerprint(model) == fingerprint(in_precision(model, "float64"))
+    assert said["fingerprint"] == model.fingerprint() == in_precision(model, "float64").fingerprint()
     assert said["inputs"] == inputs.digest()
 
 
 def test_a_fingerprint_sees_a_single_bit() -> None:
     model, _ = case("sew")
-    first = fingerprint(model)
+    first = model.fingerprint()
     changed = with_weights(model, np.copy)
-    assert fingerprint(changed) == first
+    assert changed.fingerprint() == first
     bias = changed.weights["lm_head"]["bias"]
     bias[3] = np.nextafter(bias[3], np.float32(9))
-    assert fingerprint(changed) != first
+    assert changed.fingerprint() != first
     other, _ = case("sew, square")
-    assert fingerprint(other) != first
+    assert other.fingerprint() != first
 
 
 def test_a_digest_of_inputs_sees_values_and_shapes_but_not_dtypes() -> None:

@@ -14,7 +14,7 @@ from sewnp import plots
 from sewnp.ctc import ctc_loss
 from sewnp.errors import InputError, TokenizerError
 from sewnp.layers import log_softmax
-from sewnp.speech import Alignment, CTCTokenizer, align_logits, delimiter_id, read_audio, spell, spelling_tokens, textgrid
+from sewnp.speech import Alignment, CTCTokenizer, Word, align_logits, delimiter_id, read_audio, spell, spelling_tokens, textgrid
 
 VOCAB = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6, "'": 7}
 TOKENIZER = CTCTokenizer.from_files(VOCAB)
@@ -218,7 +218,7 @@ def test_a_textgrid_has_no_gaps_and_keeps_every_span(alignment):
 
 
 def test_a_textgrid_doubles_quotation_marks_and_may_be_empty():
-    text = textgrid({'a "tier"': [('say "hi"', 0.0, 0.5), ("é", 0.5, 2.0)], "none": []}, duration=1.5)
+    text = textgrid({'a "tier"': [Word('say "hi"', 0.0, 0.5, 1.0), Word("é", 0.5, 2.0, 1.0)], "none": []}, duration=1.5)
     assert 'text = "say ""hi"""' in text
     assert read_textgrid(text) == {
         'a "tier"': (0, 2, [(0, 0.5, 'say "hi"'), (0.5, 2, "é")]),  # a span behind the end moves the end
@@ -245,6 +245,6 @@ def test_the_picture_has_every_character_over_the_sound(alignment, clips):
     assert [bar.get_x() for bar in bars] == [c.start for c in alignment.characters]
     _, given = pyplot.subplots()
     assert plots.plot_alignment(np.zeros(0), 16000, Alignment("", (), -math.inf, 0.0), ax=given) is given
-    with pytest.raises(InputError, match="samples: expected shape"):
+    with pytest.raises(InputError, match="waveform: expected shape"):
         plots.plot_alignment(samples[None], 16000, alignment)
     pyplot.close("all")

@@ -160,12 +160,12 @@ def test_missing_file(tmp_path):
 
 
 def test_folder(tmp_path):
-    with pytest.raises(AudioError, match="expected an audio file, found a folder"):
+    with pytest.raises(AudioError, match="expected a file, found a folder"):
         read_audio(tmp_path)
 
 
 def test_unreadable_path():
-    with pytest.raises(AudioError, match=r"cannot be read \(embedded null"):
+    with pytest.raises(AudioError, match=r"cannot be read: embedded null"):
         read_audio("a\0b.wav")
 
 
@@ -175,7 +175,7 @@ def test_forbidden_file(monkeypatch):
 
     with monkeypatch.context() as patch:  # nothing is forbidden to root
         patch.setattr("builtins.open", forbidden)
-        with pytest.raises(AudioError, match=r"clip\.wav: cannot be read \(Permission denied\)"):
+        with pytest.raises(AudioError, match=r"clip\.wav: cannot be read: Permission denied"):
             read_audio("clip.wav")
 
 
@@ -184,7 +184,7 @@ def test_failing_file_object():
         def read(self, *_):
             raise OSError(5, "Input/output error")
 
-    with pytest.raises(AudioError, match=r"audio file object: cannot be read \(Input/output error\)"):
+    with pytest.raises(AudioError, match=r"audio file object: cannot be read: Input/output error"):
         read_audio(Broken())
 
 
@@ -193,7 +193,7 @@ def test_closed_file(tmp_path):
     path.write_bytes(pcm())
     with path.open("rb") as file:
         pass
-    with pytest.raises(AudioError, match=r"clip\.wav: cannot be read \(read of closed file\)"):
+    with pytest.raises(AudioError, match=r"clip\.wav: cannot be read: read of closed file"):
         read_audio(file)
 
 
@@ -214,8 +214,8 @@ def test_text_mode_file(tmp_path, data):
 
 
 @pytest.mark.parametrize("source", [None, 7, b"clip.wav", np.zeros(3)])
-def test_source_of_the_wrong_type(source):
-    with pytest.raises(InputError, match=f"source: expected a path.*found {type(source).__name__}"):
+def test_audio_of_the_wrong_type(source):
+    with pytest.raises(InputError, match=f"audio: expected a path.*found {type(source).__name__}"):
         read_audio(source)
 
 
@@ -314,7 +314,7 @@ def test_samples_that_are_no_numbers(value):
 
 @pytest.mark.parametrize("rate", [0, -16000, 16000.5, float("nan"), float("inf"), 2_000_000, "16000", True, None])
 def test_rates_that_are_none(rate):
-    with pytest.raises(InputError, match="sampling_rate: expected a whole number of Hz from 1 to 1000000, found"):
+    with pytest.raises(InputError, match="sampling_rate: expected a whole number from 1 to 1000000, found"):
         read_audio(CLIPS / "three_one_four.wav", sampling_rate=rate)
     with pytest.raises(InputError, match="original: expected a whole number"):
         resample(noise(10), rate, 16000)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from sewnp.errors import InputError
 from sewnp.speech import cues
-from sewnp.speech.formats import FORMATS, one_line, subtitles, to_json, to_srt, to_tsv, to_txt, to_vtt, written
-from sewnp.speech.transcript import Character, Transcript, Word
+from sewnp.speech.formats import FORMATS, format_transcript, one_line, subtitles, to_json, to_srt, to_tsv, to_txt, to_vtt
+from sewnp.speech.transcript import Transcript
+from sewnp.speech.words import Character, Word
 
 # letters, and all that could break a file: arrows, markup, separators of lines and columns, digits that look like a cue's number
 TEXTS = st.text(alphabet="AB7->&<\t\u2028\u3000", min_size=1, max_size=9) | st.sampled_from(
@@ -28,7 +29,7 @@ def transcripts(draw: st.DrawFn, frame: float = 0.02) -> Transcript:
     for gap, length, text in lengths:
         words.append(Word(text, (now + gap) * frame, (now + gap + length) * frame, 0.5))
         now += gap + length
-    characters = tuple(Character(word.text[0], word.start, word.end) for word in words)
+    characters = tuple(Character(word.text[0], word.start, word.end, 0.5) for word in words)
     duration = (now + draw(st.integers(0, 100))) * frame
     return Transcript(" ".join(word.text for word in words), tuple(words), duration, characters)
 
@@ -184,7 +185,7 @@ def test_txt_is_one_line() -> None:
 
 
 def test_json_names_what_it_is_of_and_lists_characters_on_request() -> None:
-    characters = (Character("A", 0.0, 0.1), Character(" ", 0.1, 0.2), Character("É", 0.9, 1.0))
+    characters = (Character("A", 0.0, 0.1, 0.5), Character(" ", 0.1, 0.2, 0.5), Character("É", 0.9, 1.0, 0.5))
     transcript = Transcript("A É", (Word("A", 0.0, 0.1, 0.5), Word("É", 0.9, 1.0, 0.5)), 2.0, characters)
     text = to_json(transcript, "char", audio="a.wav", model="digits")
     assert text.endswith("}\n")
@@ -211,7 +212,7 @@ def test_json_segments_are_the_cues(transcript: Transcript) -> None:
 
 def test_nothing_said_is_a_valid_file() -> None:
     nothing = Transcript("", (), 1.0)
-    files = {form: written(nothing, form) for form in FORMATS}
+    files = {form: format_transcript(nothing, form) for form in FORMATS}
     assert files == {
         "txt": "\n",
         "json": '{"text": "", "segments": [], "duration": 1.0}\n',
@@ -223,6 +224,6 @@ def test_nothing_said_is_a_valid_file() -> None:
 
 def test_names_that_are_none() -> None:
     with pytest.raises(InputError, match=r"output_format: expected one of \('txt', .*found 'xml'"):
-        written(LONG, "xml")
+        format_transcript(LONG, "xml")
     with pytest.raises(InputError, match=r"timestamps: expected one of \('segment', 'word', 'char'\), found 'line'"):
         subtitles(LONG, "line")  # type: ignore[arg-type]

@@ -312,7 +312,7 @@ def test_asking_for_another_language(tmp_path, stored, asked):
 
 @pytest.mark.parametrize("language", [None, "fra"])
 def test_a_nested_vocabulary_wants_a_language(language):
-    with pytest.raises(TokenizerError, match=rf"vocab\.json: target_lang: expected one of deu, eng; found {language!r}"):
+    with pytest.raises(TokenizerError, match=rf"vocab\.json: target_lang: expected one of 'deu', 'eng'; found {language!r}"):
         CTCTokenizer.from_files(NESTED, {"target_lang": language})
 
 
@@ -445,11 +445,11 @@ def test_without_unknown_token_nothing_unknown_passes():
     [
         (["A", "B"], r"vocab\.json: expected an object, found list"),
         ({}, r"vocab\.json: no tokens"),
-        ({"A": "0"}, r"vocab\.json: 'A': expected an id, 0 or more, found '0'"),
-        ({"A": 0.0}, r"vocab\.json: 'A': expected an id, 0 or more, found 0\.0"),
-        ({"A": True}, r"vocab\.json: 'A': expected an id, 0 or more, found True"),
-        ({"A": None}, r"vocab\.json: 'A': expected an id, 0 or more, found None"),
-        ({"A": -1}, r"vocab\.json: 'A': expected an id, 0 or more, found -1"),
+        ({"A": "0"}, r"vocab\.json: 'A': expected a whole number of 0 or more, found '0'"),
+        ({"A": 0.0}, r"vocab\.json: 'A': expected a whole number of 0 or more, found 0\.0"),
+        ({"A": True}, r"vocab\.json: 'A': expected a whole number of 0 or more, found True"),
+        ({"A": None}, r"vocab\.json: 'A': expected a whole number of 0 or more, found None"),
+        ({"A": -1}, r"vocab\.json: 'A': expected a whole number of 0 or more, found -1"),
         ({"A": 0, "B": 1, "C": 1}, r"vocab\.json: 'C': the id 1 is taken by 'B'"),
         ({"A": 0, "B": 3}, r"vocab\.json: no token has the id 1, of 0 to 3"),
         ({"A": 0, "B": 10**15}, r"vocab\.json: no token has the id 1, of 0 to 1000000000000000"),
@@ -490,7 +490,7 @@ def test_configurations_that_are_none(config, why):
 
 
 def test_old_files_that_are_none():
-    with pytest.raises(TokenizerError, match=r"added_tokens\.json: '<x>': expected an id, 0 or more, found '11'"):
+    with pytest.raises(TokenizerError, match=r"added_tokens\.json: '<x>': expected a whole number of 0 or more, found '11'"):
         CTCTokenizer.from_files(ids_of(LETTERS), {}, {}, {"<x>": "11"})
     with pytest.raises(TokenizerError, match=r"special_tokens_map\.json: expected an object, found list"):
         CTCTokenizer.from_files(ids_of(LETTERS), {}, ["<s>"])

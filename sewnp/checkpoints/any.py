@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from sewnp.checkpoints.fairseq import read_fairseq
-from sewnp.checkpoints.files import read_json
 from sewnp.checkpoints.folder import Checkpoint, read_checkpoint
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.checkpoints.tensors import open_tensors
 from sewnp.config import config_from_dict
 from sewnp.errors import CheckpointError, ConfigError
+from sewnp.files import AnyPath, read_json
 
 
-def read_any(source: Path, *, dictionary: Path | None = None, config: Path | None = None) -> Checkpoint:
+def read_any(source: Path, *, dictionary: AnyPath | None = None, config: AnyPath | None = None) -> Checkpoint:
     """A checkpoint folder, a model of the hub, or an original ``.pt`` of fairseq, whose dictionary and configuration may be given.
 
     The weights are in one dtype, which holds every stored one exactly: float16 where all are, float64 where any is, else float32.
@@ -37,7 +37,7 @@ def read_any(source: Path, *, dictionary: Path | None = None, config: Path | Non
         given = None if config is None else config_from_dict(read_json(config))
     except ConfigError as error:
         raise ConfigError(f"{config}: {error}") from None
-    checkpoint = read_fairseq(source, dictionary=dictionary, config=given)
+    checkpoint = read_fairseq(source, dictionary=None if dictionary is None else Path(dictionary), config=given)
     dtype = _common({str(x.dtype) for x in checkpoint.weights.values()})
     for key, x in checkpoint.weights.items():
         checkpoint.weights[key] = x.astype(dtype, copy=False)

@@ -1,0 +1,77 @@
+"""Somebody's stages, in a file, held against a trace of ours; with the model, down to what is wrong in itself, and why."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from sewnp.config import Config, config_from_dict
+from sewnp.errors import TraceError
+from sewnp.model import Model
+from sewnp.numerics.budgets import budgets, local_budgets
+from sewnp.numerics.compare import Comparison, compare, judge_replay, metadata_problems
+from sewnp.numerics.files import StageFile
+from sewnp.numerics.jitter import honest_runs
+from sewnp.numerics.names import Target, renamed
+from sewnp.numerics.precision import Precision, in_precision
+from sewnp.numerics.replay import replay
+from sewnp.numerics.trace import Inputs, Recorder, chosen
+from sewnp.numerics.variants import name_causes
+from sewnp.types import Array
+
+
+def judge(
+    ours: StageFile,
+    theirs: StageFile,
+    *,
+    names: Mapping[str, Target] | None = None,
+    model: Model | None = None,
+    precision: Precision = "float32",
+    stages: Sequence[str] = (),
+) -> Comparison:
+    """Compare their stages with ours, each within its budget.
+
+    names: from their names to ours.  model: the traced one; then truth, budgets and a replay are computed from the inputs that our trace
+    keeps, and what is wrong in itself is told from what is inherited.  precision: what they compute in.  stages: only these, with * and ?.
+
+    Files that are not of the same run, and another model than the traced one, are problems of the Comparison.  Raises TraceError for a
+    trace without budgets where there is no model, and for one without inputs where there is.
+    """
+    problems = metadata_problems(ours.metadata, theirs.metadata)
+    if problems:
+        return Comparison((), problems)
+    found = theirs if names is None else renamed(theirs, names)
+    if model is not None:
+        return _judge_with(model, ours, found, precision, stages)
+    try:
+        allowed = json.loads(ours.metadata["budgets"])
+    except (KeyError, ValueError):
+        raise TraceError(
+            f"{ours.path}: carries no budgets; write it with sewnp trace --dtype float64, or give the model with --model"
+        ) from None
+    if precision != "float32":
+        raise TraceError(f"--precision {precision}: the budgets in {ours.path} are float32's; give the model with --model")
+    return compare(ours, found, allowed, names=chosen(ours, stages))
+
+
+def traced_config(ours: StageFile) -> Config | None:
+    """The configuration that a trace tells."""
+    try:
+        return config_from_dict(json.loads(ours.metadata["config"]))
+    except (KeyError, ValueError):
+        return None
+
+
+def _judge_with(
+    model: Model, ours: StageFile, theirs: Mapping[str, Array], precision: Precision, stages: Sequence[str]
+) -> Comparison:
+    arguments = ours.arguments()
+    if "input_values" not in arguments:
+        raise TraceError(f"{ours.path}: keeps no inputs to replay; write it with sewnp trace")
+    if ours.metadata.get("fingerprint", "") != model.fingerprint():
+        return Comparison((), (f"fingerprint: {ours.path} was not traced with {model.name}",))
+    inputs, recorder = Inputs(**arguments), Recorder()
+    in_precision(model, "float64")(**inputs.arguments(), see=recorder)
+    honest = honest_runs(model, inputs, precision)
+    result = compare(recorder.values, theirs, budgets(recorder.values, honest, precision), names=chosen(recorder.values, stages))
+    replayed = replay(model, theirs, inputs)
+    local = local_budgets(model, inputs, honest, precision)
+    return name_causes(judge_replay(result, replayed.local, theirs, local), model, replayed, theirs, local)
