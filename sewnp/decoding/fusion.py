@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sewnp.ctc.language_model import Context, LanguageModel
+from sewnp.decoding.language_model import Context, LanguageModel
 from sewnp.errors import InputError, LanguageModelError, brief
 from sewnp.types import Array
 

@@ -1,4 +1,4 @@
-"""Beam search: the prefix search of :mod:`~sewnp.ctc.prefix_search` on arrays, with the language model of :mod:`~sewnp.ctc.fusion`.
+"""Beam search: the prefix search of :mod:`~sewnp.ctc.prefix_search` on arrays, with the language model of :mod:`~sewnp.decoding.fusion`.
 
 A prefix is a node of a tree: the prefix before it, and one token more.  The beam is a handful of arrays with an entry for each
 prefix; a frame makes W candidates of prefixes that stay and W times K of prefixes that grow by one of the K tokens which the frame
@@ -14,9 +14,9 @@ import numpy as np
 
 from sewnp.ctc.alignment import forced_align
 from sewnp.ctc.decoding import Run, greedy_path
-from sewnp.ctc.fusion import EMPTY, Fusion, Spelling, check_spelling
-from sewnp.ctc.language_model import Context, LanguageModel
 from sewnp.ctc.prefix_search import ScoredText, check_search, greedy_text
+from sewnp.decoding.fusion import EMPTY, Fusion, Spelling, check_spelling
+from sewnp.decoding.language_model import Context, LanguageModel
 from sewnp.errors import InputError
 from sewnp.types import Array
 
