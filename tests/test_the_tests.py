@@ -371,8 +371,8 @@ MUTANTS = [
     Mutant(
         "beams that meet take the larger probability and not the sum",
         "decoding/beam.py",
-        "stay_token[there] = np.logaddexp(",
-        "stay_token[there] = np.maximum(",
+        "stay_token[into] = np.logaddexp(",
+        "stay_token[into] = np.maximum(",
         "decoding/test_beam.py::test_arrays_equal_the_plain_version",
     ),
     Mutant(

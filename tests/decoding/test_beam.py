@@ -138,9 +138,9 @@ def test_forgotten_prefixes_are_not_missed(words, monkeypatch):
     forget = _Search._forget
 
     def counted(search):
-        size = len(search.parents)
+        size = len(search.tree)
         forget(search)
-        forgotten.append(size - len(search.parents))
+        forgotten.append(size - len(search.tree))
 
     monkeypatch.setattr("sewnp.decoding.beam.SPARE_NODES", 3)
     monkeypatch.setattr(_Search, "_forget", counted)
