@@ -137,14 +137,15 @@ def _open_all(folder: Path) -> list[TensorFile]:
         if (folder / single).is_file():
             return [opened(folder / single)]
         if (folder / index).is_file():
-            return [opened(folder / name) for name in _shards(folder / index)]
+            return [opened(folder / name) for name in shards_of(folder / index)]
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".h5", ".msgpack"))
     found = f"; found {', '.join(others)}, which sewnp does not load" if others else ""
     hint = " (an original checkpoint of fairseq: see sewnp convert)" if any(name.endswith(".pt") for name in others) else ""
     raise CheckpointError(f"{folder}: expected {SINGLE}, {INDEX}, {TORCH_SINGLE} or {TORCH_INDEX}{found}{hint}")
 
 
-def _shards(index: Path) -> list[str]:
+def shards_of(index: Path) -> list[str]:
+    """The files that an index names, all of them beside it.  Raises CheckpointError."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(f"{index}: expected a weight_map from tensor names to file names")
