@@ -182,7 +182,10 @@ class _Config:
 
 @dataclass(frozen=True, kw_only=True)
 class SEWConfig(_Config):
-    """Configuration of SEW (model_type ``"sew"``).  Source: Wu et al. 2021, arXiv 2109.06870; fields as transformers 5.23 names them."""
+    """Configuration of SEW (model_type ``"sew"``).  Source: Wu et al. 2021, arXiv 2109.06870; fields as transformers 5.23 names them.
+
+    A Positive is an int of 1 or more, Positives are a tuple of those, a Natural is an int of 0 or more; a Probability is a float from 0 to 1,
+    a NonNegative one of 0 or more."""
 
     model_type: ClassVar[str] = "sew"
     prefix: ClassVar[str] = "sew"
