@@ -18,11 +18,11 @@ from checks.decoding import check_best_path, check_grow, check_srt_time
 
 import sewnp
 from sewnp import plots
-from sewnp.ctc import BeamSearch, LanguageModel, ctc_loss, forced_align, prefix_search
+from sewnp.ctc import ctc_loss, forced_align, prefix_search
+from sewnp.decoding import BeamSearch, LanguageModel
 from sewnp.layers import log_softmax
-from sewnp.speech import cues, read_audio
+from sewnp.speech import cues, read_audio, vocabulary_spelling
 from sewnp.speech.formats import subtitles, to_srt, to_vtt
-from sewnp.speech.transcript import vocabulary_spelling
 
 clips = Path("../tests/clips")
 plt.rcParams.update(plots.style())

@@ -5,7 +5,7 @@
 >>> model.transcribe("three_one_four.wav").text  # doctest: +SKIP
 'THREE ONE FOUR ONE FIVE NINE'
 
-The layers are in ``sewnp.layers``, the CTC algorithms in ``sewnp.ctc``, the networks in ``sewnp.networks``.
+The layers are in ``sewnp.layers``, the CTC algorithms in ``sewnp.ctc``, beam search in ``sewnp.decoding``, the networks in ``sewnp.networks``.
 """
 
 from sewnp import ctc, layers

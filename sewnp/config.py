@@ -8,19 +8,31 @@ import dataclasses
 import math
 import sys
 import types
-import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from sewnp.errors import ConfigError, brief
 from sewnp.layers.activations import activation
 from sewnp.layers.masking import frame_count
 
-_SIZES = ("vocab_size", "hidden_size", "num_attention_heads", "intermediate_size", "squeeze_factor", "num_conv_pos_embeddings",
-          "num_conv_pos_embedding_groups", "classifier_proj_size")  # fmt: skip
-_PROBABILITIES = ("hidden_dropout", "activation_dropout", "attention_dropout", "feat_proj_dropout", "final_dropout",
-                  "mask_time_prob", "mask_feature_prob")  # fmt: skip
+
+@dataclass(frozen=True)
+class _Rule:
+    """What is asked of a field's value beyond its type: in words, and as a test."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+Positive = Annotated[int, _Rule("a number of 1 or more", lambda x: x >= 1)]
+Natural = Annotated[int, _Rule("a number of 0 or more", lambda x: x >= 0)]
+Positives = Annotated[tuple[int, ...], _Rule("numbers of 1 or more", lambda x: all(n >= 1 for n in x))]
+NonNegative = Annotated[float, _Rule("a number of 0 or more", lambda x: x >= 0)]
+Probability = Annotated[float, _Rule("a number from 0 to 1", lambda x: 0 <= x <= 1)]
+
+_DERIVED = ("model_type", "label2id", "num_labels", "num_feat_extract_layers")
+"""Keys of a config.json that follow from the fields."""
 
 _MOST_LABELS = 10**5
 """So many labels may be named by their number alone: their names are made up here, and a damaged file may ask for any number.  More
@@ -39,39 +51,39 @@ class _Config:
     model_type: ClassVar[str]
     prefix: ClassVar[str]
 
-    vocab_size: int = 32
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072
-    squeeze_factor: int = 2
+    vocab_size: Positive = 32
+    hidden_size: Positive = 768
+    num_hidden_layers: Natural = 12
+    num_attention_heads: Positive = 12
+    intermediate_size: Positive = 3072
+    squeeze_factor: Positive = 2
     hidden_act: str = "gelu"
-    hidden_dropout: float = 0.1
-    activation_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    feat_proj_dropout: float = 0.0
-    final_dropout: float = 0.1
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-5
-    feat_extract_norm: str = "group"
+    hidden_dropout: Probability = 0.1
+    activation_dropout: Probability = 0.1
+    attention_dropout: Probability = 0.1
+    feat_proj_dropout: Probability = 0.0
+    final_dropout: Probability = 0.1
+    initializer_range: NonNegative = 0.02
+    layer_norm_eps: NonNegative = 1e-5
+    feat_extract_norm: Literal["group", "layer"] = "group"
     feat_extract_activation: str = "gelu"
-    conv_dim: tuple[int, ...] = (64, 128, 128, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512)
-    conv_stride: tuple[int, ...] = (5, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1)
-    conv_kernel: tuple[int, ...] = (10, 3, 1, 3, 1, 3, 1, 3, 1, 2, 1, 2, 1)
+    conv_dim: Positives = (64, 128, 128, 128, 128, 256, 256, 256, 256, 512, 512, 512, 512)
+    conv_stride: Positives = (5, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1, 2, 1)
+    conv_kernel: Positives = (10, 3, 1, 3, 1, 3, 1, 3, 1, 2, 1, 2, 1)
     conv_bias: bool = False
-    num_conv_pos_embeddings: int = 128
-    num_conv_pos_embedding_groups: int = 16
+    num_conv_pos_embeddings: Positive = 128
+    num_conv_pos_embedding_groups: Positive = 16
     apply_spec_augment: bool = True
-    mask_time_prob: float = 0.05
+    mask_time_prob: Probability = 0.05
     mask_time_length: int = 10
     mask_time_min_masks: int = 2
-    mask_feature_prob: float = 0.0
+    mask_feature_prob: Probability = 0.0
     mask_feature_length: int = 10
     mask_feature_min_masks: int = 0
-    ctc_loss_reduction: str = "mean"
+    ctc_loss_reduction: Literal["mean", "sum", "none"] = "mean"
     ctc_zero_infinity: bool = False
     use_weighted_layer_sum: bool = False
-    classifier_proj_size: int = 256
+    classifier_proj_size: Positive = 256
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | None = 2
@@ -79,35 +91,22 @@ class _Config:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        fields = {f.name for f in dataclasses.fields(self)}
-        _expect(
-            isinstance(self.extra, dict) and not fields & set(self.extra), "extra", "a dict of keys that are no fields", self.extra
-        )
         for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), _TYPES[type(self)][f.name]))
-        for name in _SIZES:
-            _expect(getattr(self, name) >= 1, name, "a number of 1 or more", getattr(self, name))
-        for name in _PROBABILITIES:
-            _expect(0 <= getattr(self, name) <= 1, name, "a number from 0 to 1", getattr(self, name))
-        _expect(self.num_hidden_layers >= 0, "num_hidden_layers", "a number of 0 or more", self.num_hidden_layers)
-        for name in ("layer_norm_eps", "initializer_range"):
-            _expect(getattr(self, name) >= 0, name, "a number of 0 or more", getattr(self, name))
-        _expect(self.feat_extract_norm in ("group", "layer"), "feat_extract_norm", "'group' or 'layer'", self.feat_extract_norm)
-        reduction = self.ctc_loss_reduction
-        _expect(reduction in ("mean", "sum", "none"), "ctc_loss_reduction", "'mean', 'sum' or 'none'", reduction)
+            object.__setattr__(self, f.name, _checked(f.name, getattr(self, f.name), f.type))
+        known = {f.name for f in dataclasses.fields(self)} & set(self.extra)
+        _expect(not known, "extra", "a dict of keys that are no fields", self.extra)
         for name in ("hidden_act", "feat_extract_activation"):
             _check_activation(name, getattr(self, name))
         self._check_convolutions()
         self._check_division()
         self._check_unbuilt()
+        object.__setattr__(self, "extra", {name: value for name, value in self.extra.items() if name not in _DERIVED})
 
     def _check_convolutions(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in ("conv_dim", "conv_stride", "conv_kernel")}
         names = ", ".join(lengths)
         _expect(len(set(lengths.values())) == 1 and self.conv_dim, names, "equal lengths of 1 or more", lengths)
         _expect(len(self.conv_dim) <= _MOST_CONVOLUTIONS, names, f"at most {_MOST_CONVOLUTIONS} convolutions", len(self.conv_dim))
-        for name in lengths:
-            _expect(min(getattr(self, name)) >= 1, name, "numbers of 1 or more", getattr(self, name))
         count = len(self.conv_dim)
         declared = self.extra.get("num_feat_extract_layers", count)
         _expect(declared == count, "num_feat_extract_layers", f"{count}, the length of conv_dim", declared)
@@ -129,20 +128,13 @@ class _Config:
         found = values.get("model_type", cls.model_type)
         _expect(found == cls.model_type, "model_type", repr(cls.model_type), found)
         known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
-        derived = {"model_type", "label2id", "num_labels", "num_feat_extract_layers"}
         chosen = {name: value for name, value in values.items() if name in known}
         labels = values.get("num_labels")
         if labels is not None and "id2label" not in values:
             whole = isinstance(labels, int) and not isinstance(labels, bool)
             _expect(whole and 1 <= labels <= _MOST_LABELS, "num_labels", f"a whole number from 1 to {_MOST_LABELS}", labels)
             chosen["id2label"] = {i: f"LABEL_{i}" for i in range(labels)}
-        extra = {name: value for name, value in values.items() if name not in known | derived}
-        config = cls(**chosen, extra=extra)
-        layers = values.get("num_feat_extract_layers", len(config.conv_dim))
-        _expect(
-            layers == len(config.conv_dim), "num_feat_extract_layers", f"{len(config.conv_dim)}, the length of conv_dim", layers
-        )
-        return config
+        return cls(**chosen, extra={name: value for name, value in values.items() if name not in known})
 
     def to_dict(self) -> dict[str, Any]:
         """What config.json holds: every field, the keys of ``extra``, and what follows from them."""
@@ -190,12 +182,15 @@ class _Config:
 
 @dataclass(frozen=True, kw_only=True)
 class SEWConfig(_Config):
-    """Configuration of SEW (model_type ``"sew"``).  Source: Wu et al. 2021, arXiv 2109.06870; fields as transformers 5.23 names them."""
+    """Configuration of SEW (model_type ``"sew"``).  Source: Wu et al. 2021, arXiv 2109.06870; fields as transformers 5.23 names them.
+
+    A Positive is an int of 1 or more, Positives are a tuple of those, a Natural is an int of 0 or more; a Probability is a float from 0 to 1,
+    a NonNegative one of 0 or more."""
 
     model_type: ClassVar[str] = "sew"
     prefix: ClassVar[str] = "sew"
 
-    layerdrop: float = 0.1
+    layerdrop: Probability = 0.1
 
     @property
     def frames_eps(self) -> float:
@@ -207,10 +202,6 @@ class SEWConfig(_Config):
         """Terms of attention that tell positions: none."""
         return ()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _expect(0 <= self.layerdrop <= 1, "layerdrop", "a number from 0 to 1", self.layerdrop)
-
 
 @dataclass(frozen=True, kw_only=True)
 class SEWDConfig(_Config):
@@ -220,9 +211,9 @@ class SEWDConfig(_Config):
     prefix: ClassVar[str] = "sew_d"
 
     hidden_act: str = "gelu_python"
-    layer_norm_eps: float = 1e-7
-    feature_layer_norm_eps: float = 1e-5
-    max_position_embeddings: int = 512
+    layer_norm_eps: NonNegative = 1e-7
+    feature_layer_norm_eps: NonNegative = 1e-5
+    max_position_embeddings: Positive = 512
     max_relative_positions: int = -1
     position_buckets: int = 256
     share_att_key: bool = True
@@ -232,8 +223,6 @@ class SEWDConfig(_Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _expect(self.feature_layer_norm_eps >= 0, "feature_layer_norm_eps", "a number of 0 or more", self.feature_layer_norm_eps)
-        _expect(self.max_position_embeddings >= 1, "max_position_embeddings", "a number of 1 or more", self.max_position_embeddings)
         middle = self.position_buckets // 2
         if self.relative_attention and self.position_buckets > 0:
             # transformers builds these too, and then divides by zero or fills the buckets with nonsense
@@ -288,8 +277,6 @@ class SEWDConfig(_Config):
 Config = SEWConfig | SEWDConfig
 """Either family's configuration."""
 
-_TYPES: dict[type, dict[str, Any]] = {cls: typing.get_type_hints(cls) for cls in (SEWConfig, SEWDConfig)}
-
 
 def config_from_dict(values: Mapping[str, Any]) -> Config:
     """The configuration of the family that ``model_type`` names.  Raises ConfigError for any other family and for wrong fields."""
@@ -312,26 +299,31 @@ def _check_activation(name: str, value: str) -> None:
         raise ConfigError(f"{name}: {error}") from None
 
 
-def _typed(name: str, value: Any, expected: Any) -> Any:
-    """The value with its field's type: lists become tuples, whole numbers floats, digit keys integers; anything else is refused."""
-    if isinstance(expected, types.UnionType):
-        return None if value is None else _typed(name, value, typing.get_args(expected)[0])
-    if typing.get_origin(expected) is tuple:
-        _expect(isinstance(value, (list, tuple)), name, "a list", value)
-        return tuple(_typed(f"{name}[{i}]", item, typing.get_args(expected)[0]) for i, item in enumerate(value))
-    if name == "id2label":
-        return _labels(value)
-    if name == "extra":
-        _expect(isinstance(value, dict), name, "a dict", value)
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """The value as its field's type has it: lists become tuples, whole numbers floats, digit keys integers; anything else is refused."""
+    inner = get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return None if value is None else _checked(name, value, inner[0])
+    if get_origin(kind) is Annotated:
+        value, rule = _checked(name, value, inner[0]), inner[1]
+        _expect(rule.holds(value), name, rule.expected, value)
         return value
+    if get_origin(kind) is Literal:
+        _expect(value in inner, name, f"{', '.join(map(repr, inner[:-1]))} or {inner[-1]!r}", value)
+        return value
+    if get_origin(kind) is tuple:
+        _expect(isinstance(value, (list, tuple)), name, "a list", value)
+        return tuple(_checked(f"{name}[{i}]", item, inner[0]) for i, item in enumerate(value))
+    if get_origin(kind) is dict:
+        _expect(inner[0] is int or isinstance(value, dict), name, "a dict", value)
+        return _labels(value) if inner[0] is int else value
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if expected is float and number:
+    if kind is float and number:
         # an infinite one computes to zeros or NaN, and an integer may be too large to be a float at all
         _expect(abs(value) <= sys.float_info.max, name, "a finite number", value)
         return float(value)
-    kinds = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
-    _expect(type(value) is expected, name, kinds[expected], value)
-    if expected is int:
+    _expect(type(value) is kind, name, {int: "an integer", float: "a number", bool: "true or false", str: "a string"}[kind], value)
+    if kind is int:
         _expect(abs(value) < 2**63, name, "an integer of 64 bits", value)
     return value
 

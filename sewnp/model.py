@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
 from sewnp.costs import attention_bytes
-from sewnp.ctc import BeamSearch
+from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError, brief
 from sewnp.fast import FastTrunk, default_threads
 from sewnp.gradients import Dropout, Gradients, compute_gradients

@@ -18,7 +18,7 @@ FLOORS = [
     {"errors"},
     {"extras", "files", "layers"},
     {"config", "ctc", "manifests"},
-    {"parameters", "presets"},
+    {"parameters", "presets", "decoding"},
     {"initialization", "costs"},
     {"networks", "checkpoints", "speech"},
     {"fast", "gradients"},

@@ -370,10 +370,10 @@ MUTANTS = [
     ),
     Mutant(
         "beams that meet take the larger probability and not the sum",
-        "ctc/beam.py",
-        "stay_token[there] = np.logaddexp(",
-        "stay_token[there] = np.maximum(",
-        "ctc/test_beam.py::test_arrays_equal_the_plain_version",
+        "decoding/beam.py",
+        "stay_token[into] = np.logaddexp(",
+        "stay_token[into] = np.maximum(",
+        "decoding/test_beam.py::test_arrays_equal_the_plain_version",
     ),
     Mutant(
         "the fast softmax looks only where it may not",

@@ -4,7 +4,8 @@ from sewnp.checkpoints.any import read_any
 from sewnp.checkpoints.fingerprint import fingerprint
 from sewnp.checkpoints.folder import Checkpoint, read_checkpoint, write_checkpoint
 from sewnp.checkpoints.names import flatten, nest
-from sewnp.checkpoints.tensors import TensorFile, open_file, open_tensors, write_tensors
+from sewnp.checkpoints.stored import TensorFile
+from sewnp.checkpoints.tensors import open_file, open_tensors, write_tensors
 
 __all__ = [
     "Checkpoint",

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from sewnp.checkpoints.fairseq import read_fairseq
-from sewnp.checkpoints.folder import Checkpoint, read_checkpoint
+from sewnp.checkpoints.folder import Checkpoint, read_checkpoint, read_config
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.checkpoints.tensors import open_tensors
-from sewnp.config import config_from_dict
-from sewnp.errors import CheckpointError, ConfigError
-from sewnp.files import AnyPath, read_json
+from sewnp.errors import CheckpointError
+from sewnp.files import AnyPath
 
 
 def read_any(source: Path, *, dictionary: AnyPath | None = None, config: AnyPath | None = None) -> Checkpoint:
@@ -33,10 +32,7 @@ def read_any(source: Path, *, dictionary: AnyPath | None = None, config: AnyPath
         )
     if not source.is_file():
         raise CheckpointError(f"{source}: no such file or folder, and no hub id (name/name)")
-    try:
-        given = None if config is None else config_from_dict(read_json(config))
-    except ConfigError as error:
-        raise ConfigError(f"{config}: {error}") from None
+    given = None if config is None else read_config(config)
     checkpoint = read_fairseq(source, dictionary=None if dictionary is None else Path(dictionary), config=given)
     dtype = _common({str(x.dtype) for x in checkpoint.weights.values()})
     for key, x in checkpoint.weights.items():

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sewnp.checkpoints.fairseq_arguments import arguments_of, described_config, scalar
-from sewnp.checkpoints.folder import Checkpoint
-from sewnp.checkpoints.pickles import PickledTensors, read_pickle, tensors_of
-from sewnp.checkpoints.tensors import FLOATS
+from sewnp.checkpoints.folder import Checkpoint, listed
+from sewnp.checkpoints.pickles import read_pickle, tensors_of
+from sewnp.checkpoints.stored import FLOATS, TensorFile
 from sewnp.config import Config
 from sewnp.errors import CheckpointError, printable
 from sewnp.files import read_text
@@ -27,11 +27,8 @@ DICTIONARY = "dict.ltr.txt"
 
 _ENCODER = "w2v_encoder.w2v_model."
 _HEAD = "w2v_encoder.proj."
-_PRETRAINING = ("quantizer.", "project_q.", "target_glu.", "final_proj.")
-"""Modules that only pre-training uses."""
-
-_SHOWN = 50
-"""Problems in one error."""
+_UNUSED = (f"{_ENCODER}mask_emb", "mask_emb", "quantizer.", "project_q.", "target_glu.", "final_proj.")
+"""What only training uses.  The former hides frames, and may stay where the configuration hides none."""
 
 _LARGEST_DICTIONARY = 2**20
 
@@ -61,10 +58,10 @@ def read_fairseq(path: Path, *, dictionary: Path | None = None, config: Config |
         hint = "; for a pytorch_model.bin, give its folder" if path.suffix == ".bin" else ""
         raise CheckpointError(f"{path}: expected a checkpoint of fairseq, a dict with its tensors under 'model'{hint}")
     tensors = tensors_of(path, archive, state)
-    head: Head | None = "ctc" if any(key.startswith(_ENCODER) for key in tensors.views) else None
+    head: Head | None = "ctc" if any(key.startswith(_ENCODER) for key in tensors.shapes) else None
     arguments, task = arguments_of(content)
     if config is None:
-        deberta = any(".encoder.layer." in key for key in tensors.views)
+        deberta = any(".encoder.layer." in key for key in tensors.shapes)
         config = described_config(path, arguments, head, deberta=deberta)
     vocab = _vocabulary(path.parent / DICTIONARY if dictionary is None else dictionary) if head else None
     if vocab is not None:
@@ -124,7 +121,7 @@ def _vocabulary(path: Path) -> dict[str, Any]:
     return vocab
 
 
-def _with_vocabulary(path: Path, config: Config, vocab: Mapping[str, int], tensors: PickledTensors) -> Config:
+def _with_vocabulary(path: Path, config: Config, vocab: Mapping[str, int], tensors: TensorFile) -> Config:
     rows = tensors.shapes.get(f"{_HEAD}bias", (0,))
     if rows != (len(vocab),):
         raise CheckpointError(
@@ -134,7 +131,7 @@ def _with_vocabulary(path: Path, config: Config, vocab: Mapping[str, int], tenso
     return replace(config, vocab_size=len(vocab), pad_token_id=0, bos_token_id=1, eos_token_id=2)
 
 
-def _weights(tensors: PickledTensors, config: Config, head: Head | None) -> dict[str, Array]:
+def _weights(tensors: TensorFile, config: Config, head: Head | None) -> dict[str, Array]:
     """The weights under transformers' names.  Every tensor that is missing, left over or of the wrong shape is reported at once."""
     count, held = parameter_count(config, head), sum(math.prod(shape) for shape in tensors.shapes.values())
     if count > 2 * held + 10**6:  # before they are spelled out, one by one
@@ -149,17 +146,11 @@ def _weights(tensors: PickledTensors, config: Config, head: Head | None) -> dict
         elif found != shape:
             problems.append(f"{names[key]}: expected shape {shape}, found {found}")
     used = set(names.values())
-    unused = (
-        f"{_ENCODER}mask_emb",
-        "mask_emb",
-        *_PRETRAINING,
-    )  # mask_emb hides frames in training; not wanted where nothing is hidden
-    problems += [f"{printable(key)}: unexpected" for key in tensors.views if key not in used and not key.startswith(unused)]
+    problems += [f"{printable(key)}: unexpected" for key in tensors.shapes if key not in used and not key.startswith(_UNUSED)]
     problems += [f"{name}: expected a dtype of {', '.join(FLOATS)}, found {tensors.dtypes[name]}"
                  for name in used if tensors.dtypes.get(name, "F32") not in FLOATS]  # fmt: skip
     if problems:
-        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        raise CheckpointError(f"{tensors.path}: tensors do not fit its arguments:\n  " + "\n  ".join(problems[:_SHOWN] + more))
+        raise CheckpointError(f"{tensors.path}: tensors do not fit its arguments:{listed(problems)}")
     return {key: tensors.read(name) for key, name in names.items()}
 
 

@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from sewnp.checkpoints.names import modern
-from sewnp.checkpoints.tensors import INDEX, SINGLE, TensorFile, open_tensors
+from sewnp.checkpoints.stored import TensorFile
+from sewnp.checkpoints.tensors import INDEX, SINGLE, open_tensors
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, printable
-from sewnp.files import naming, read_json, whole_folder, write_json
+from sewnp.files import AnyPath, naming, read_json, whole_folder, write_json
 from sewnp.initialization import fill
 from sewnp.parameters import Head, Shapes, head_shapes, parameter_count, parameter_shapes
 from sewnp.types import Array, DTypeLike
@@ -53,6 +54,14 @@ class Checkpoint:
     added_tokens: dict[str, Any] | None = None
 
 
+def read_config(path: AnyPath) -> Config:
+    """The configuration in a config.json.  Raises CheckpointError and ConfigError, naming the file."""
+    try:
+        return config_from_dict(read_json(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
 def read_checkpoint(
     folder: Path, *, head: Head | Literal["auto"] | None = "auto", fresh_head_seed: int | None = None, dtype: DTypeLike = np.float32
 ) -> Checkpoint:
@@ -68,11 +77,7 @@ def read_checkpoint(
 def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: int | None, dtype: DTypeLike) -> Checkpoint:
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")
-    config_path = folder / "config.json"
-    try:
-        config = config_from_dict(read_json(config_path))
-    except ConfigError as error:
-        raise ConfigError(f"{config_path}: {error}") from None
+    config = read_config(folder / "config.json")
     files = open_tensors(folder)
     keys: dict[str, str] = {}
     prefixed = any(key.startswith(f"{config.prefix}.") for key in files)
@@ -185,10 +190,13 @@ def _check(keys: Mapping[str, str], files: Mapping[str, TensorFile], wanted: Sha
     if missing or wrong or unexpected:
         only_head = not (wrong or unexpected) and all(_head_name(line.removesuffix(": missing")) in _HEAD_NAMES for line in missing)
         hint = "\n  (the head is not in these files; fresh_head_seed=0 starts one with fresh weights)" if only_head else ""
-        lines = missing + wrong + unexpected
-        if len(lines) > _MOST_LINES:
-            lines[_MOST_LINES:] = [f"and {len(lines) - _MOST_LINES:,} more"]
-        raise CheckpointError(f"{folder}: tensors do not fit config.json:\n  " + "\n  ".join(lines) + hint)
+        raise CheckpointError(f"{folder}: tensors do not fit config.json:{listed(missing + wrong + unexpected)}{hint}")
+
+
+def listed(problems: list[str]) -> str:
+    """Problems as the lines of one error."""
+    more = len(problems) - _MOST_LINES
+    return "".join(f"\n  {line}" for line in problems[:_MOST_LINES] + [f"and {more:,} more"] * (more > 0))
 
 
 def _head_name(key: str) -> str:

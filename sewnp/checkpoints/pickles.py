@@ -6,38 +6,36 @@ the views have to satisfy before any memory is taken for them.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sewnp.checkpoints.stored import DTYPES, MOST_DIMENSIONS, TensorFile
 from sewnp.checkpoints.torch_zip import Archive, open_archive
-from sewnp.checkpoints.unpickler import Malformed, Name, kind_of, ordered, shown, unpickle
-from sewnp.errors import CheckpointError
+from sewnp.checkpoints.unpickler import Malformed, Name, kind_of, ordered, unpickle
+from sewnp.errors import CheckpointError, printable
+from sewnp.files import check_regular
 from sewnp.types import Array
 
 LARGEST_PICKLE = 2**23
 """Bytes of data.pkl.  That of a published SEW has less than 200 kB; a pickle grows in memory, by 10 and more."""
 
 _STORAGES = {
-    "DoubleStorage": ("F64", "<f8"),
-    "FloatStorage": ("F32", "<f4"),
-    "HalfStorage": ("F16", "<f2"),
-    "BFloat16Storage": ("BF16", "<u2"),  # the upper half of a float32
-    "LongStorage": ("I64", "<i8"),
-    "IntStorage": ("I32", "<i4"),
-    "ShortStorage": ("I16", "<i2"),
-    "CharStorage": ("I8", "|i1"),
-    "ByteStorage": ("U8", "|u1"),
-    "BoolStorage": ("BOOL", "|b1"),
+    "DoubleStorage": "F64",
+    "FloatStorage": "F32",
+    "HalfStorage": "F16",
+    "BFloat16Storage": "BF16",
+    "LongStorage": "I64",
+    "IntStorage": "I32",
+    "ShortStorage": "I16",
+    "CharStorage": "I8",
+    "ByteStorage": "U8",
+    "BoolStorage": "BOOL",
 }
-_DTYPES = {kind: np.dtype(stored) for kind, stored in _STORAGES.values()}
 _TORCH_DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
-
-_MOST_DIMENSIONS = 32
-"""What NumPy 1 allows."""
 
 _LONGEST_KEY = 100
 """torch counts its storages; a key of megabytes, used thousands of times, would be copied as often."""
@@ -76,41 +74,8 @@ class View:
         return 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)) if self.size else 0
 
 
-@dataclass(frozen=True)
-class PickledTensors:
-    """An open file: what it holds is known and has been checked, no tensor is in memory yet."""
-
-    path: Path
-    archive: Archive
-    views: Mapping[str, View]
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {key: view.shape for key, view in self.views.items()}
-
-    @property
-    def dtypes(self) -> dict[str, str]:
-        """As safetensors spells them: F32, BF16, I64 ..."""
-        return {key: view.storage.dtype for key, view in self.views.items()}
-
-    def read(self, key: str) -> Array:
-        """One tensor, contiguous; bfloat16 as float32, which holds it exactly."""
-        view = self.views[key]
-        dtype = _DTYPES[view.storage.dtype]
-        try:
-            data = self.archive.read(view.storage.record, view.offset * dtype.itemsize, view.span * dtype.itemsize)
-        except (Malformed, OSError) as error:
-            raise CheckpointError(f"{self.path}: {key}: {error}") from error
-        # a stride that is never taken may be any number at all, and NumPy would multiply it
-        strides = [stride * dtype.itemsize if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
-        x = np.ndarray(view.shape, dtype, data, strides=strides) if view.size else np.empty(view.shape, dtype)
-        if view.storage.dtype == "BF16":
-            return (x.astype(np.uint32, order="C") << 16).view(np.float32)
-        return np.array(x, dtype.newbyteorder("="), order="C")
-
-
-def open_pickle(path: Path) -> PickledTensors:
-    """Open a file that holds a state dict and nothing else.
+def open_pickle(path: Path) -> TensorFile:
+    """Open a file that holds a state dict and nothing else, without torch and without running anything of it.
 
     Raises CheckpointError, naming the file and what is wrong, when it is missing or damaged, asks for anything but tensors and plain
     containers, or holds anything but tensors.
@@ -124,6 +89,7 @@ def read_pickle(path: Path, *, placeholders: bool = False) -> tuple[Any, Archive
 
     placeholders: keep what is foreign as Placeholders, which are never called.  Raises CheckpointError.
     """
+    check_regular(path, CheckpointError)
     try:
         archive = open_archive(path)
         size = archive.records["data.pkl"].size
@@ -135,15 +101,13 @@ def read_pickle(path: Path, *, placeholders: bool = False) -> tuple[Any, Archive
             else b"little"
         )
         if order != b"little":
-            raise Malformed(f"byteorder: expected little, found {shown(order.decode('latin-1'))}")
+            raise Malformed(f"byteorder: expected little, found {printable(order.decode('latin-1'))}")
         return unpickle(archive.read("data.pkl"), _KNOWN, _storage, placeholders=placeholders), archive
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
     except (Malformed, OSError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def tensors_of(path: Path, archive: Archive, state: Any) -> PickledTensors:
+def tensors_of(path: Path, archive: Archive, state: Any) -> TensorFile:
     """A state dict's tensors, every one of them checked against the archive.  Raises CheckpointError, naming the tensor."""
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: expected a dict of tensors, found {kind_of(state)}")
@@ -153,24 +117,39 @@ def tensors_of(path: Path, archive: Archive, state: Any) -> PickledTensors:
     for key, view in state.items():
         if not isinstance(key, str) or not isinstance(view, View):
             raise CheckpointError(
-                f"{path}: {shown(key) if isinstance(key, str) else kind_of(key)}: expected a tensor, found {kind_of(view)}"
+                f"{path}: {printable(key) if isinstance(key, str) else kind_of(key)}: expected a tensor, found {kind_of(view)}"
             )
         try:
             _check_storage(view.storage, archive, kinds)
             _check_window(view)
-            total += math.prod(max(n, 1) for n in view.shape) * _DTYPES[view.storage.dtype].itemsize
+            total += math.prod(max(n, 1) for n in view.shape) * DTYPES[view.storage.dtype].itemsize
             if total > _LARGEST_EXPANSION * held + _SMALL:
                 raise Malformed(f"with it, tensors take {total:,} bytes, out of {held:,} in the file")
         except Malformed as error:
-            raise CheckpointError(f"{path}: {shown(key)}: {error}") from None
-    return PickledTensors(path, archive, state)
+            raise CheckpointError(f"{path}: {printable(key)}: {error}") from None
+    shapes = {key: view.shape for key, view in state.items()}
+    dtypes = {key: view.storage.dtype for key, view in state.items()}
+    return TensorFile(path, shapes, dtypes, {}, partial(_read, path, archive, state))
+
+
+def _read(path: Path, archive: Archive, views: dict[str, View], key: str) -> Array:
+    view = views[key]
+    dtype = DTYPES[view.storage.dtype]
+    try:
+        data = archive.read(view.storage.record, view.offset * dtype.itemsize, view.span * dtype.itemsize)
+    except (Malformed, OSError) as error:
+        raise CheckpointError(f"{path}: {printable(key)}: {error}") from error
+    # a stride that is never taken may be any number at all, and NumPy would multiply it
+    strides = [stride * dtype.itemsize if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
+    x = np.ndarray(view.shape, dtype, data, strides=strides) if view.size else np.empty(view.shape, dtype)
+    return np.array(x, order="C")
 
 
 def _check_storage(storage: Storage, archive: Archive, kinds: dict[str, tuple[str, int]]) -> None:
     record = archive.records.get(storage.record)
     if record is None:
-        raise Malformed(f"its numbers, {shown(storage.record)}, are not in the file")
-    if storage.count * _DTYPES[storage.dtype].itemsize != record.size:
+        raise Malformed(f"its numbers, {printable(storage.record)}, are not in the file")
+    if storage.count * DTYPES[storage.dtype].itemsize != record.size:
         raise Malformed(f"its storage is said to hold {_huge(storage.count)} {storage.dtype}, and has {record.size:,} bytes")
     if kinds.setdefault(storage.record, (storage.dtype, storage.count)) != (storage.dtype, storage.count):
         raise Malformed(f"its storage is said to be {kinds[storage.record][0]} elsewhere, and {storage.dtype} here")
@@ -203,7 +182,7 @@ def _storage(found: Any) -> Storage:
         named = isinstance(kind, Name) and kind.module == "torch" and kind.name in _STORAGES
         fit = isinstance(key, str) and len(key) <= _LONGEST_KEY and isinstance(place, str)
         if named and fit and _whole(count) and count >= 0:
-            return Storage(f"data/{key}", _STORAGES[kind.name][0], count)
+            return Storage(f"data/{key}", _STORAGES[kind.name], count)
     raise Malformed("holds a persistent id that is not that of a storage: refused; nothing was executed")
 
 
@@ -215,8 +194,8 @@ def _tensor(arguments: tuple[Any, ...]) -> View:
     storage, offset, shape, strides = arguments[:4]
     if not isinstance(storage, Storage) or not _whole(offset) or type(shape) is not tuple or type(strides) is not tuple:
         raise Malformed("holds a tensor of an unknown form")
-    if len(shape) != len(strides) or len(shape) > _MOST_DIMENSIONS:
-        raise Malformed(f"holds a tensor of {len(shape)} dimensions and {len(strides)} strides; at most {_MOST_DIMENSIONS} of each")
+    if len(shape) != len(strides) or len(shape) > MOST_DIMENSIONS:
+        raise Malformed(f"holds a tensor of {len(shape)} dimensions and {len(strides)} strides; at most {MOST_DIMENSIONS} of each")
     if not all(map(_whole, shape + strides)):
         raise Malformed("holds a tensor of an unknown form")
     return View(storage, offset, shape, strides)

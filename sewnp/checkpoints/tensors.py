@@ -2,8 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sewnp.checkpoints.pickles import open_pickle
+from sewnp.checkpoints.stored import DTYPES, FLOATS, MOST_DIMENSIONS, TensorFile
 from sewnp.errors import CheckpointError, brief, printable
 from sewnp.files import check_regular, open_regular, parse_json, read_json
 from sewnp.types import Array
@@ -20,37 +20,12 @@ SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TORCH_SINGLE = "pytorch_model.bin"
 TORCH_INDEX = "pytorch_model.bin.index.json"
-FLOATS = ("F64", "F32", "F16", "BF16")
 
 LARGEST_HEADER = 2**22
 """Bytes of a safetensors header.  That of a published SEW has less than 60 kB; in memory it grows by 10 and more."""
 
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8",
-           "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "u1"}  # fmt: skip
-"""How each lies in the file.  NumPy has no bfloat16: it is the upper half of a float32."""
-
-_MOST_DIMENSIONS = 32
-"""What NumPy 1 allows."""
-
 _CHANGES = (KeyError, TypeError, IndexError, AttributeError, RecursionError)
 """What parsing a header ends in that the safetensors library has just found in order: the file is being replaced as we read it."""
-
-
-@dataclass(frozen=True)
-class TensorFile:
-    """An open file of tensors: what it holds is known, nothing is in memory yet."""
-
-    path: Path
-    shapes: Mapping[str, tuple[int, ...]]
-    dtypes: Mapping[str, str]
-    """As safetensors spells them: F32, BF16, I64 ..."""
-    metadata: Mapping[str, str]
-    reader: Callable[[str], Array]
-    """What reads one tensor of this format."""
-
-    def read(self, key: str) -> Array:
-        """One tensor as it is stored; bfloat16 as float32, which holds it exactly."""
-        return self.reader(key)
 
 
 def open_file(path: Path) -> TensorFile:
@@ -73,13 +48,6 @@ def open_file(path: Path) -> TensorFile:
         raise CheckpointError(f"{path}: not a readable safetensors file: {cause}") from error
 
 
-def open_torch_file(path: Path) -> TensorFile:
-    """Open one file that ``torch.save`` wrote, without torch and without running anything of it.  Raises CheckpointError, naming it."""
-    check_regular(path, CheckpointError)
-    held = open_pickle(path)
-    return TensorFile(path, held.shapes, held.dtypes, {}, held.read)
-
-
 def open_tensors(folder: Path) -> dict[str, TensorFile]:
     """Which file holds which tensor of a checkpoint folder.  Raises CheckpointError for files that are missing, damaged or no floats."""
     found: dict[str, TensorFile] = {}
@@ -98,7 +66,7 @@ def open_tensors(folder: Path) -> dict[str, TensorFile]:
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
     """safetensors has compared shapes and sizes; here is what it admits and NumPy does not."""
     for key, shape in shapes.items():
-        if len(shape) > _MOST_DIMENSIONS or math.prod(max(n, 1) for n in shape) >= 2**60:  # of 8 bytes each, at most
+        if len(shape) > MOST_DIMENSIONS or math.prod(max(n, 1) for n in shape) >= 2**60:  # of 8 bytes each, at most
             raise ValueError(f"{printable(key)}: a shape that no array can have: {brief(shape)}")
 
 
@@ -115,36 +83,33 @@ def _read(
 ) -> Array:
     """Read and not mapped into memory: a file that is cut meanwhile gives fewer bytes, where a mapped one would end the process."""
     kind, count = dtypes[key], math.prod(shapes[key])
-    if kind not in _DTYPES:
-        raise CheckpointError(f"{path}: {printable(key)}: expected a dtype of {', '.join(_DTYPES)}, found {kind}")
+    if kind not in DTYPES:
+        raise CheckpointError(f"{path}: {printable(key)}: expected a dtype of {', '.join(DTYPES)}, found {kind}")
     with open_regular(path, CheckpointError) as file:
         file.seek(places[key])
-        x = np.fromfile(file, _DTYPES[kind], count)
+        x = np.fromfile(file, DTYPES[kind], count)
     if len(x) != count:
         raise CheckpointError(
             f"{path}: {printable(key)}: expected {count:,} numbers, found {len(x):,}: the file is shorter than when it was opened"
         )
-    if kind == "BF16":
-        x = (x.astype(np.uint32) << 16).view(np.float32)
-    elif kind == "BOOL":
-        x = x != 0
-    return x.astype(x.dtype.newbyteorder("="), copy=False).reshape(shapes[key])
+    return x.reshape(shapes[key])
 
 
 def _open_all(folder: Path) -> list[TensorFile]:
     """The folder's files of tensors, safetensors before torch's own, as transformers chooses."""
-    for single, index, opened in ((SINGLE, INDEX, open_file), (TORCH_SINGLE, TORCH_INDEX, open_torch_file)):
+    for single, index, opened in ((SINGLE, INDEX, open_file), (TORCH_SINGLE, TORCH_INDEX, open_pickle)):
         if (folder / single).is_file():
             return [opened(folder / single)]
         if (folder / index).is_file():
-            return [opened(folder / name) for name in _shards(folder / index)]
+            return [opened(folder / name) for name in shards_of(folder / index)]
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".h5", ".msgpack"))
     found = f"; found {', '.join(others)}, which sewnp does not load" if others else ""
     hint = " (an original checkpoint of fairseq: see sewnp convert)" if any(name.endswith(".pt") for name in others) else ""
     raise CheckpointError(f"{folder}: expected {SINGLE}, {INDEX}, {TORCH_SINGLE} or {TORCH_INDEX}{found}{hint}")
 
 
-def _shards(index: Path) -> list[str]:
+def shards_of(index: Path) -> list[str]:
+    """The files that an index names, all of them beside it.  Raises CheckpointError."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(f"{index}: expected a weight_map from tensor names to file names")

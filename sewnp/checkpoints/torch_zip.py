@@ -14,7 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from sewnp.checkpoints.unpickler import Malformed, shown
+from sewnp.checkpoints.unpickler import Malformed
+from sewnp.errors import printable
 
 _LARGEST_DIRECTORY = 2**20
 """Bytes.  A SEW has some 230 records of some 60 bytes each in the directory, with its optimiser's state three times as many."""
@@ -71,7 +72,7 @@ def open_archive(path: Path) -> Archive:
         for _ in range(count):
             at, name, header, length = _entry(directory, at)
             if name in records:
-                raise Malformed(f"the record {shown(name)} is there twice")
+                raise Malformed(f"the record {printable(name)} is there twice")
             records[name] = _record(file, name, header, length, end=first)
             taken.append((header, records[name].start + length))
         if at != len(directory):
@@ -144,7 +145,7 @@ def _entry(directory: bytes, at: int) -> tuple[int, str, int, int]:
     numbers = _wide(directory[at + named : at + named + extra], {"size": size, "packed": packed, "header": header})
     _check_stored(name, flags, method)
     if numbers["packed"] != numbers["size"]:
-        raise Malformed(f"the record {shown(name)} has two sizes, {numbers['packed']} and {numbers['size']}")
+        raise Malformed(f"the record {printable(name)} has two sizes, {numbers['packed']} and {numbers['size']}")
     return at + named + extra + comment, name, numbers["header"], numbers["size"]
 
 
@@ -162,36 +163,36 @@ def _wide(extra: bytes, numbers: dict[str, int]) -> dict[str, int]:
 def _record(file: BinaryIO, name: str, header: int, size: int, *, end: int) -> Record:
     """Where a record's bytes are, its own header having been compared with the directory.  end: where the directory begins."""
     if header + _LOCAL.size > end:
-        raise Malformed(f"the record {shown(name)} is said to begin behind the file's last record")
+        raise Malformed(f"the record {printable(name)} is said to begin behind the file's last record")
     file.seek(header)
     signature, _, flags, method, _, _, _, packed, unpacked, named, extra = _LOCAL.unpack(_read(file, _LOCAL.size))
     if signature != b"PK\x03\x04" or _name(_read(file, named)) != name:
-        raise Malformed(f"the record {shown(name)} is not where the directory says")
+        raise Malformed(f"the record {printable(name)} is not where the directory says")
     _check_stored(name, flags, method)
     later = bool(flags & _SIZES_FOLLOW)
     for found in (packed, unpacked):
         if found not in (size, _FULL32) and not (later and found == 0):
-            raise Malformed(f"the record {shown(name)} has two sizes, {found} and {size}")
+            raise Malformed(f"the record {printable(name)} has two sizes, {found} and {size}")
     start = header + _LOCAL.size + named + extra
     if start + size > end:
-        raise Malformed(f"the record {shown(name)} claims {size:,} bytes, more than the file has")
+        raise Malformed(f"the record {printable(name)} claims {size:,} bytes, more than the file has")
     return Record(start, size)
 
 
 def _check_stored(name: str, flags: int, method: int) -> None:
     if flags & _ENCRYPTED:
-        raise Malformed(f"the record {shown(name)} is encrypted; torch encrypts nothing")
+        raise Malformed(f"the record {printable(name)} is encrypted; torch encrypts nothing")
     if method != 0:
-        raise Malformed(f"the record {shown(name)} is compressed; torch compresses nothing")
+        raise Malformed(f"the record {printable(name)} is compressed; torch compresses nothing")
 
 
 def _name(data: bytes) -> str:
     try:
         name = data.decode("utf-8")
     except UnicodeDecodeError:
-        raise Malformed(f"a record's name is not UTF-8: {shown(repr(data))}") from None
+        raise Malformed(f"a record's name is not UTF-8: {printable(repr(data))}") from None
     if name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
-        raise Malformed(f"the record {shown(name)} points out of the archive")
+        raise Malformed(f"the record {printable(name)} points out of the archive")
     return name
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from sewnp.errors import printable
+
 MOST_OPERATIONS = 200_000
 """A SEW takes some 10,000 operations, with the state of its optimiser some 40,000; so many take a third of a second."""
 
@@ -44,7 +46,7 @@ class Name:
 
     def __str__(self) -> str:
         # cut before they are joined: a file may use one name of megabytes any number of times
-        return shown(f"{self.module[: _LONGEST_NAME + 1]}.{self.name[: _LONGEST_NAME + 1]}")
+        return printable(f"{self.module[: _LONGEST_NAME + 1]}.{self.name[: _LONGEST_NAME + 1]}")
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -65,12 +67,6 @@ def ordered(arguments: tuple[Any, ...]) -> Ordered:
     if arguments:
         raise Malformed("asks for collections.OrderedDict with arguments: refused; nothing was executed")
     return Ordered()
-
-
-def shown(text: str) -> str:
-    """A file's own words, fit for a message: short, and without characters that steer a terminal."""
-    short = text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."
-    return short if short.isprintable() else ascii(short)
 
 
 def unpickle(
@@ -205,7 +201,7 @@ class _Machine:
             if not _fit_key(key):
                 raise Malformed(f"its pickle has a {kind_of(key)} as a key")
             if key in whole:
-                raise Malformed(f"its pickle has the key {shown(key) if isinstance(key, str) else kind_of(key)} twice")
+                raise Malformed(f"its pickle has the key {printable(key) if isinstance(key, str) else kind_of(key)} twice")
             whole[key] = value
 
     def find(self, module: Any, name: Any) -> Name:

@@ -2,10 +2,10 @@
 
 import argparse
 
-from sewnp.ctc import BeamSearch, LanguageModel
+from sewnp.decoding import BeamSearch, LanguageModel
 from sewnp.errors import InputError
 from sewnp.model import Model
-from sewnp.speech.transcript import vocabulary_spelling
+from sewnp.speech import vocabulary_spelling
 
 
 def add_decoder_options(parser: argparse.ArgumentParser) -> None:

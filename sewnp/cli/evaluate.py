@@ -14,7 +14,7 @@ from sewnp.batch import Result
 from sewnp.cli.clips import Bar, add_format, add_jobs, add_model, add_threads, in_processes, report, until_interrupted
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.evaluate_table import classification_table, ctc_table
-from sewnp.ctc import BeamSearch
+from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError
 from sewnp.evaluation import (
     NORMALIZATIONS,

@@ -7,9 +7,8 @@ repeats and dropping blanks::
     _ s s _ e _ e e     spells  "see"
 
 Decoding runs this forwards: the likeliest path, collapsed (:mod:`~sewnp.ctc.decoding`), or the likeliest text, all its paths summed
-(:mod:`~sewnp.ctc.prefix_search`, and faster :mod:`~sewnp.ctc.beam`), with the help of a language model if there is one
-(:mod:`~sewnp.ctc.language_model`, :mod:`~sewnp.ctc.fusion`).  Training asks the opposite question, how
-probable all the paths that spell a given text are together (:mod:`~sewnp.ctc.lattice`), and calls minus the log of it the loss
+(:mod:`~sewnp.ctc.prefix_search`; faster, and with a language model, in :mod:`sewnp.decoding`).  Training asks the opposite question,
+how probable all the paths that spell a given text are together (:mod:`~sewnp.ctc.lattice`), and calls minus the log of it the loss
 (:mod:`~sewnp.ctc.loss`); the likeliest of those paths says when each token was heard (:mod:`~sewnp.ctc.alignment`).  Which token is
 the blank is always said by the caller: it is the configuration's ``pad_token_id``.
 
@@ -27,24 +26,15 @@ Recurrent Neural Networks", ICML.
 """
 
 from sewnp.ctc.alignment import ForcedAlignment, forced_align, frames_needed, span_probability
-from sewnp.ctc.beam import BeamSearch, Hypothesis, beam_search
 from sewnp.ctc.decoding import Run, collapse, greedy_decode, greedy_path, runs
-from sewnp.ctc.fusion import Fusion, Spelling
-from sewnp.ctc.language_model import LanguageModel
 from sewnp.ctc.lattice import ctc_alpha, ctc_beta, extended_targets, log_likelihood, posteriors
 from sewnp.ctc.loss import clean_labels, ctc_loss, ctc_loss_vjp
 from sewnp.ctc.prefix_search import ScoredText, prefix_search
 
 __all__ = [
-    "BeamSearch",
     "ForcedAlignment",
-    "Fusion",
-    "Hypothesis",
-    "LanguageModel",
     "Run",
     "ScoredText",
-    "Spelling",
-    "beam_search",
     "clean_labels",
     "collapse",
     "ctc_alpha",

@@ -1,4 +1,4 @@
-"""Prefix beam search for CTC, as a plain loop: the specification of :mod:`~sewnp.ctc.beam`, which computes the same faster.
+"""Prefix beam search for CTC, as a plain loop: the specification of :mod:`sewnp.decoding.beam`, which computes the same faster.
 
 Greedy decoding reads the likeliest *path*.  Many paths spell the same text, and a text that no single path makes likely may be the
 likeliest of all when its paths are summed.  There are too many texts to sum for each; prefix search goes through the frames and

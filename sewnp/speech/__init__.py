@@ -23,7 +23,7 @@ from sewnp.speech.audio import as_waveform, mono, resample
 from sewnp.speech.features import FeatureExtractor, Features
 from sewnp.speech.formats import Cue, format_transcript, subtitles
 from sewnp.speech.labels import Labels
-from sewnp.speech.spelling import Spelled, delimiter_id, spell, spelling_tokens
+from sewnp.speech.spelling import Spelled, delimiter_id, spell, spelling_tokens, vocabulary_spelling
 from sewnp.speech.stream import Recording, open_recording, read_audio, resampled
 from sewnp.speech.textgrid import textgrid
 from sewnp.speech.tokenizer import CTCTokenizer, Offsets, Span
@@ -58,4 +58,5 @@ __all__ = [
     "subtitles",
     "textgrid",
     "transcript_from_logits",
+    "vocabulary_spelling",
 ]

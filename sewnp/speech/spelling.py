@@ -1,8 +1,9 @@
-"""A text spelled strictly, for alignment and scoring: every token with the characters that it stands for, and never an unknown one."""
+"""Spelling: what a vocabulary's tokens stand for, and a text spelled strictly, for alignment and scoring, never with an unknown token."""
 
 import re
 from typing import NamedTuple
 
+from sewnp.decoding import Spelling
 from sewnp.errors import InputError, TokenizerError, brief
 from sewnp.speech.tokenizer import CTCTokenizer
 
@@ -54,6 +55,11 @@ def delimiter_id(tokenizer: CTCTokenizer, *, vocab_size: int | None = None) -> i
     delimiter = tokenizer.special["word_delimiter_token"]
     index = None if delimiter is None else tokenizer.id_of(delimiter)
     return None if index is None or (vocab_size is not None and index >= vocab_size) else index
+
+
+def vocabulary_spelling(tokenizer: CTCTokenizer, vocab_size: int) -> Spelling:
+    """What the tokens of a network's V outputs spell: what a decoder with a language model has to know."""
+    return Spelling(tuple(map(tokenizer.token_of, range(vocab_size))), delimiter_id(tokenizer, vocab_size=vocab_size))
 
 
 def _spell_word(text: str, start: int, end: int, tokens: dict[str, int], *, upper_first: bool) -> tuple[list[Spelled], list[int]]:

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from sewnp.ctc.beam import BeamSearch
 from sewnp.ctc.decoding import greedy_path
-from sewnp.ctc.fusion import Spelling
+from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError, check_shape
 from sewnp.layers.softmax import log_softmax, softmax
 from sewnp.speech import cues
-from sewnp.speech.spelling import delimiter_id
+from sewnp.speech.spelling import vocabulary_spelling
 from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.speech.words import Character, Word, as_dict
 from sewnp.types import Array
@@ -108,11 +107,6 @@ def transcript_from_logits(
         return Word(cased(spelled), *times(start, end), probability, tuple(inside))
 
     return Transcript(text, tuple(word(*span) for span in words), duration, tuple(heard))
-
-
-def vocabulary_spelling(tokenizer: CTCTokenizer, vocab_size: int) -> Spelling:
-    """What the tokens of a network's V outputs spell: what a decoder with a language model has to know."""
-    return Spelling(tuple(map(tokenizer.token_of, range(vocab_size))), delimiter_id(tokenizer, vocab_size=vocab_size))
 
 
 def _best_path(logits: Array, tokenizer: CTCTokenizer, decoder: BeamSearch) -> Array:

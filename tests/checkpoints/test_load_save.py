@@ -576,7 +576,7 @@ def test_saved_files_are_readable_by_others(tmp_path):
 
 
 def test_reading_takes_no_memory_before_everything_is_checked(saved, monkeypatch):
-    from sewnp.checkpoints.tensors import TensorFile
+    from sewnp.checkpoints import TensorFile
 
     monkeypatch.setattr(TensorFile, "read", lambda *_: pytest.fail("a tensor was read"))
     edit(saved, vocab_size=12)

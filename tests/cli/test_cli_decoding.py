@@ -16,9 +16,9 @@ import pytest
 import sewnp
 from sewnp.cli import main
 from sewnp.cli.decoding import add_decoder_options, decoder
-from sewnp.ctc import BeamSearch
+from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError, LanguageModelError
-from sewnp.speech.transcript import vocabulary_spelling
+from sewnp.speech import vocabulary_spelling
 
 ROOT = Path(__file__).parents[2]
 

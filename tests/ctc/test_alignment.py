@@ -20,6 +20,7 @@ from sewnp.ctc import (
     span_probability,
 )
 from sewnp.errors import InputError
+from sewnp.layers import log_softmax
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
 seeds = st.integers(0, 10**6)
@@ -191,3 +192,31 @@ UNIFORM = np.log(np.full((3, 4), 0.25))
 def test_errors_name_what_was_found(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+@few
+@given(seed=seeds, frames=st.integers(1, 6))
+def test_alignment_within_bounds_is_the_best_path_within_them(seed, frames):
+    rng = np.random.default_rng(seed)
+    log_probs = log_softmax(rng.normal(size=(frames, 3)) * 2)
+    text = collapse(rng.integers(0, 3, frames), blank=0)
+    fewest, most = np.sort(rng.integers(0, len(text) + 1, (2, frames)), axis=0)
+    paths = {}
+    for path in spelling_paths(frames, 3, text, 0):
+        begun = (np.array(states_of(path, 0)) + 1) // 2
+        if (fewest <= begun).all() and (begun <= most).all():
+            paths[path] = float(log_probs[np.arange(frames), path].sum())
+    if paths:
+        found = forced_align(log_probs, text, blank=0, begun=(fewest, most))
+        best = max(paths, key=paths.__getitem__)
+        assert tuple(found.tokens) == best
+        assert found.log_probability == pytest.approx(paths[best], rel=1e-12)
+    else:
+        with pytest.raises(InputError, match="every path that spells the targets crosses a log-probability of -inf"):
+            forced_align(log_probs, text, blank=0, begun=(fewest, most))
+
+
+def test_bounds_that_the_text_does_not_have():
+    for bad in (([0, 0], [2, 1]), ([0], [1]), ([-1, 0], [1, 1])):
+        with pytest.raises(InputError, match=r"begun\[[01]\]"):
+            forced_align(np.log(np.full((2, 4), 0.25)), [2], blank=0, begun=tuple(map(np.array, bad)))

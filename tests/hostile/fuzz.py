@@ -37,8 +37,7 @@ from safetensors.numpy import save
 
 import sewnp
 from sewnp.checkpoints import open_file, open_tensors, read_checkpoint
-from sewnp.checkpoints.pickles import read_pickle, tensors_of
-from sewnp.checkpoints.tensors import open_torch_file
+from sewnp.checkpoints.pickles import open_pickle, read_pickle, tensors_of
 from sewnp.config import SEWConfig, SEWDConfig, config_from_dict
 from sewnp.errors import SewError
 from sewnp.files import read_json
@@ -190,7 +189,7 @@ def _torch_file(body: bytes) -> bytes:
 def _read_torch(data: bytes, folder: Path) -> None:
     path = folder / "x.bin"
     path.write_bytes(data)
-    file = open_torch_file(path)
+    file = open_pickle(path)
     for key, shape in file.shapes.items():
         assert file.read(key).shape == shape
 

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Wav2Vec2CTCTokenizer
 
-from sewnp.ctc import BeamSearch, LanguageModel, Spelling
+from sewnp.decoding import BeamSearch, LanguageModel, Spelling
 from sewnp.errors import InputError
-from sewnp.speech import CTCTokenizer, Transcript, Word, transcript_from_logits
-from sewnp.speech.transcript import vocabulary_spelling
+from sewnp.speech import CTCTokenizer, Transcript, Word, transcript_from_logits, vocabulary_spelling
 
 DIGITS = Path(__file__).parents[2] / "sewnp" / "pretrained" / "digits"
 HOP = Fraction(320, 16000)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sewnp.ctc import LanguageModel
+from sewnp.decoding import LanguageModel
 from sewnp.errors import LanguageModelError
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -270,7 +270,7 @@ def test_a_damaged_gzip_file(arpa):
 
 
 def test_a_gzip_file_that_unfolds_without_end(arpa, monkeypatch):
-    monkeypatch.setattr("sewnp.ctc.arpa.LARGEST_UNFOLDED", 2**16)
+    monkeypatch.setattr("sewnp.decoding.arpa.LARGEST_UNFOLDED", 2**16)
     bomb = gzip.compress(b"\n" * 2**20)  # 1 KiB
     with pytest.raises(LanguageModelError, match=r"bomb.gz.arpa: line \d+: expected a file that unfolds to at most"):
         LanguageModel.read(arpa(bomb, "bomb.gz.arpa"))
@@ -282,7 +282,7 @@ def test_files_that_are_none(tmp_path):
         LanguageModel.read(tmp_path / "missing.arpa")
     with pytest.raises(LanguageModelError, match="expected a regular file"):
         LanguageModel.read(tmp_path)
-    with pytest.raises(LanguageModelError, match="not readable"):
+    with pytest.raises(LanguageModelError, match="cannot be read: embedded null byte"):
         LanguageModel.read("a\0b")
 
 

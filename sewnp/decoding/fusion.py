@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sewnp.ctc.language_model import Context, LanguageModel
+from sewnp.decoding.language_model import Context, LanguageModel
 from sewnp.errors import InputError, LanguageModelError, brief
 from sewnp.types import Array
 
@@ -47,7 +47,9 @@ class Fusion:
         self.model, self.tokens, self.delimiter = model, spelling.tokens, spelling.delimiter
         self.beta, self.unknown_offset = beta, unknown_offset
         self.scale = alpha * math.log(10)
-        self.gains: dict[tuple[Context, int], tuple[float, Context]] = {}
+        self.contexts: list[Context] = [model.start]
+        self.numbers: dict[Context, int] = {model.start: 0}
+        self.closed: dict[tuple[int, int], tuple[float, int]] = {}
         # known beginnings of words: state 2 and up
         self.beginnings = ["", ""]
         self.steps = np.full((64, len(self.tokens)), -1, dtype=np.int64)  # state and token -> state; a row is filled when asked for
@@ -82,24 +84,28 @@ class Fusion:
         """What is charged for words that cannot become known ones any more.  States of any shape -> the same."""
         return np.where(states == UNKNOWN, self.scale * self.unknown_offset, 0.0)
 
-    def close(self, context: Context, state: int) -> tuple[float, Context]:
-        """The gain of ending the word here, and the context after it; nothing for no word."""
-        return (0.0, context) if state == EMPTY else self._gain(context, self._word(state))
+    def close(self, context: int, state: int) -> tuple[float, int]:
+        """The gain of ending the word here, and the context after it; nothing for no word.  Contexts are numbers, 0 that of the start."""
+        if state == EMPTY:
+            return 0.0, context
+        if (context, state) not in self.closed:
+            word = self.model.unknown if state == UNKNOWN else self.model.index(self.beginnings[state])
+            gain, after = self._gain(self.contexts[context], word)
+            number = self.numbers.setdefault(after, len(self.contexts))
+            if number == len(self.contexts):
+                self.contexts.append(after)
+            self.closed[context, state] = (gain, number)
+        return self.closed[context, state]
 
-    def finish(self, context: Context, state: int) -> tuple[float, float]:
+    def finish(self, context: int, state: int) -> tuple[float, float]:
         """The gains of ending the text here: its last word, and its end."""
-        gain, context = self.close(context, state)
-        return gain, self.scale * self.model.score(context, self.model.end)[0]
+        gain, after = self.close(context, state)
+        return gain, self.scale * self.model.score(self.contexts[after], self.model.end)[0]
 
     def _gain(self, context: Context, word: int) -> tuple[float, Context]:
-        if (context, word) not in self.gains:
-            log10, after = self.model.score(context, word)
-            offset = self.unknown_offset if word == self.model.unknown else 0.0
-            self.gains[context, word] = (self.scale * (log10 + offset) + self.beta, after)
-        return self.gains[context, word]
-
-    def _word(self, state: int) -> int:
-        return self.model.unknown if state == UNKNOWN else self.model.index(self.beginnings[state])
+        log10, after = self.model.score(context, word)
+        offset = self.unknown_offset if word == self.model.unknown else 0.0
+        return self.scale * (log10 + offset) + self.beta, after
 
     def _fill(self, state: int) -> None:
         """The row of a state: which known words go on like this, token by token."""

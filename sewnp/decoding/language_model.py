@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from sewnp.ctc.arpa import NGrams, read_arpa
+from sewnp.decoding.arpa import NGrams, read_arpa
 from sewnp.errors import LanguageModelError, brief
 from sewnp.types import Array
 

@@ -8,23 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sewnp.ctc import (
-    BeamSearch,
-    Fusion,
-    Hypothesis,
-    LanguageModel,
-    Run,
-    ScoredText,
-    Spelling,
-    beam_search,
-    collapse,
-    ctc_loss,
-    forced_align,
-    greedy_decode,
-    greedy_path,
-    prefix_search,
-)
-from sewnp.ctc.beam import _Search
+from sewnp.ctc import Run, ScoredText, collapse, ctc_loss, forced_align, greedy_decode, greedy_path, prefix_search
+from sewnp.decoding import BeamSearch, Fusion, Hypothesis, LanguageModel, Spelling, beam_search
+from sewnp.decoding.beam import _Search
 from sewnp.errors import InputError, LanguageModelError
 from sewnp.layers import log_softmax
 
@@ -152,11 +138,11 @@ def test_forgotten_prefixes_are_not_missed(words, monkeypatch):
     forget = _Search._forget
 
     def counted(search):
-        size = len(search.parents)
+        size = len(search.tree)
         forget(search)
-        forgotten.append(size - len(search.parents))
+        forgotten.append(size - len(search.tree))
 
-    monkeypatch.setattr("sewnp.ctc.beam.SPARE_NODES", 3)
+    monkeypatch.setattr("sewnp.decoding.beam.SPARE_NODES", 3)
     monkeypatch.setattr(_Search, "_forget", counted)
     assert beam_search(log_probs, blank=0, beam_width=8, fusion=fusion(words)) == plain
     assert len(forgotten) > 3
@@ -480,35 +466,6 @@ def test_frames_spell_the_text_whatever_is_dropped(seed, frames, width):
             path[start:end] = token
         assert tuple(collapse(path, blank=1)) == text.tokens
         assert float(log_probs[np.arange(frames), path].sum()) > -INF
-
-
-@few
-@given(seed=st.integers(0, 10**6), frames=st.integers(1, 6))
-def test_alignment_within_bounds_is_the_best_path_within_them(seed, frames):
-    rng = np.random.default_rng(seed)
-    log_probs = distributions(rng, frames, 3, ties=False)
-    text = collapse(rng.integers(0, 3, frames), blank=0)
-    fewest, most = np.sort(rng.integers(0, len(text) + 1, (2, frames)), axis=0)
-    paths = {}
-    for path in product(range(3), repeat=frames):
-        begins = [c != 0 and (t == 0 or path[t - 1] != c) for t, c in enumerate(path)]
-        count = np.cumsum(begins)
-        if collapse(path, blank=0) == text and (fewest <= count).all() and (count <= most).all():
-            paths[path] = float(log_probs[np.arange(frames), path].sum())
-    if paths:
-        found = forced_align(log_probs, text, blank=0, begun=(fewest, most))
-        best = max(paths, key=paths.__getitem__)
-        assert tuple(found.tokens) == best
-        assert found.log_probability == pytest.approx(paths[best], rel=1e-12)
-    else:
-        with pytest.raises(InputError, match="every path that spells the targets crosses a log-probability of -inf"):
-            forced_align(log_probs, text, blank=0, begun=(fewest, most))
-
-
-def test_bounds_that_the_text_does_not_have():
-    for bad in (([0, 0], [2, 1]), ([0], [1]), ([-1, 0], [1, 1])):
-        with pytest.raises(InputError, match=r"begun\[[01]\]"):
-            forced_align(LOG_PROBS, [2], blank=0, begun=tuple(map(np.array, bad)))
 
 
 def test_two_equal_tokens_have_frames_of_their_own():

@@ -25,7 +25,6 @@ import gzip
 import io
 import math
 import os
-import stat
 import zlib
 from array import array
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from typing import BinaryIO, NoReturn
 import numpy as np
 
 from sewnp.errors import LanguageModelError, brief
+from sewnp.files import open_regular
 from sewnp.types import Array
 
 LONGEST_LINE = 2**16
@@ -65,16 +65,8 @@ def read_arpa(path: str | os.PathLike[str]) -> tuple[list[str], list[NGrams]]:
     Raises LanguageModelError, naming file and line, for a file that is missing, damaged or cut short, that is not UTF-8, in which
     counts and n-grams disagree, with a log-probability that is not a number of at most 0, or a back-off weight that is not finite.
     """
-    file = Path(path)
-    try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise LanguageModelError(f"{file}: expected a regular file")
-        with file.open("rb") as stream:
-            return _Reader(file, stream).read()
-    except FileNotFoundError:
-        raise LanguageModelError(f"{file}: no such file") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise LanguageModelError(f"{file}: not readable: {error}") from error
+    with open_regular(path, LanguageModelError) as stream:
+        return _Reader(Path(path), stream).read()
 
 
 class _Reader:

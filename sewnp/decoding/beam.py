@@ -1,11 +1,12 @@
-"""Beam search: the prefix search of :mod:`~sewnp.ctc.prefix_search` on arrays, with the language model of :mod:`~sewnp.ctc.fusion`.
+"""Beam search: the prefix search of :mod:`~sewnp.ctc.prefix_search` on arrays, with the language model of :mod:`~sewnp.decoding.fusion`.
 
-A prefix is a node of a tree: the prefix before it, and one token more.  The beam is a handful of arrays with an entry for each
-prefix; a frame makes W candidates of prefixes that stay and W times K of prefixes that grow by one of the K tokens which the frame
-has kept.  Where a grown prefix is in the beam already the two are summed: that is so for a prefix whose parent is in the beam too,
-if its last token is among the K.  Every sum is taken in the order of the plain version, so that both agree to the last bit.
+The beam is a handful of arrays with an entry for each prefix; a frame makes W candidates of prefixes that stay and W times K of
+prefixes that grow by one of the K tokens which the frame has kept.  Where a grown prefix is in the beam already the two are summed:
+that is so for a prefix whose parent is in the beam too, if its last token is among the K.  Every sum is taken in the order of the
+plain version, so that both agree to the last bit.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,9 +15,9 @@ import numpy as np
 
 from sewnp.ctc.alignment import forced_align
 from sewnp.ctc.decoding import Run, greedy_path
-from sewnp.ctc.fusion import EMPTY, Fusion, Spelling, check_spelling
-from sewnp.ctc.language_model import Context, LanguageModel
 from sewnp.ctc.prefix_search import ScoredText, check_search, greedy_text
+from sewnp.decoding.fusion import EMPTY, Fusion, Spelling, check_spelling
+from sewnp.decoding.language_model import LanguageModel
 from sewnp.errors import InputError
 from sewnp.types import Array
 
@@ -127,91 +128,68 @@ def beam_search(
     return [text for text, _ in search.results()]
 
 
-class _Language(NamedTuple):
-    """What fusion knows of each prefix in the beam."""
+class _Beam(NamedTuple):
+    """The prefixes that are kept, best first: an entry for each in everything here."""
 
+    node: list[int]
+    """Its place in the tree."""
+    last: Array
+    """Its last token; -1 for the empty prefix."""
+    in_blank: Array
+    """Its paths that end in a blank, summed."""
+    in_token: Array
+    """Its paths that end in its last token."""
     bonus: Array
-    """(W,) for its finished words."""
+    """What fusion gives for its finished words."""
     context: Array
-    """(W,) numbers of contexts."""
+    """The number of the context after them."""
     word: Array
-    """(W,) states of the word that is being spelled."""
+    """The state of the word that is being spelled."""
 
 
 class _Search:
-    """A beam, and the tree that its prefixes stand in, run through the frames of a clip."""
+    """A beam, run through the frames of a clip, and the tree that its prefixes stand in, each a node; the empty one is node 0."""
 
     def __init__(
         self, log_probs: Array, blank: int, width: int, min_token_log_prob: float, threshold: float, fusion: Fusion | None
     ) -> None:
         self.log_probs, self.blank, self.width, self.threshold, self.fusion = log_probs, blank, width, threshold, fusion
-        frames, vocab_size = log_probs.shape
-        # the tree: of each node its parent, its token and the frame in which it came, and the other way round
-        self.parents, self.tokens, self.came = [-1], [-1], [-1]
+        self.tree = {0: (-1, -1, -1)}
+        """Of each node the prefix before it, the one token more, and the frame in which it came."""
         self.children: dict[tuple[int, int], int] = {}
-        self.room = SPARE_NODES
-        # of each node the last frame that it was in the beam, and where in the beam it is; of each token where among the kept ones:
-        # -1 if nowhere, as for the last token of the empty prefix
-        self.seen, self.row_of, self.column_of = np.full(1024, -1), np.full(1024, -1), np.full(vocab_size + 1, -1)
-        # the beam, (W,) each; the empty prefix is node 0 and has neither parent nor last token, -1
-        self.node, self.parent, self.last = np.array([0]), np.array([-1]), np.array([-1])
-        self.in_blank, self.in_token = np.array([0.0]), np.array([-np.inf])
-        self.language = None
-        if fusion is not None:
-            self.contexts: list[Context] = [fusion.model.start]
-            self.context_numbers = {fusion.model.start: 0}
-            self.closed: dict[tuple[int, int], tuple[float, int]] = {}
-            self.language = _Language(np.array([0.0]), np.array([0]), np.array([EMPTY]))
-
+        """The same the other way round: from prefix and token to node."""
+        self.seen = {0: -1}
+        """Of each node the last frame after which it was in the beam."""
+        self.numbers, self.room = itertools.count(1), SPARE_NODES
+        sure, never, first = np.zeros(1), np.full(1, -np.inf), np.zeros(1, dtype=np.int64)
+        self.beam = _Beam([0], first - 1, sure, never, bonus=sure, context=first, word=first + EMPTY)
         kept = log_probs >= min_token_log_prob
-        kept[np.arange(frames), log_probs.argmax(axis=1)] = True
+        kept[np.arange(len(kept)), log_probs.argmax(axis=1)] = True
         pruned = np.where(kept, log_probs, -np.inf)
         kept[:, blank] = False
-        for t in range(frames):
-            self.time = t
-            self.advance(pruned[t], np.flatnonzero(kept[t]))
-            self.seen[self.node] = t
-            if len(self.parents) > self.room:
+        for time, (frame, others) in enumerate(zip(pruned, kept, strict=True)):
+            self._advance(time, frame, np.flatnonzero(others))
+            self.seen |= dict.fromkeys(self.beam.node, time)
+            if len(self.tree) > self.room:
                 self._forget()
-
-    def advance(self, frame: Array, tokens: Array) -> None:
-        """One frame (V,), -inf where a token is pruned; ``tokens`` (K,) are the others, ascending and without the blank."""
-        total = np.logaddexp(self.in_blank, self.in_token)
-        stay_blank = total + frame[self.blank]
-        stay_token = self.in_token + frame[self.last]  # the empty prefix has no last token, and no path that ends in it
-        repeats = self.last[:, None] == tokens
-        grown = np.where(repeats, self.in_blank[:, None], total[:, None]) + frame[tokens]  # (W, K)
-        self._merge(stay_token, grown, tokens)
-        ranks = np.concatenate([np.logaddexp(stay_blank, stay_token), grown.ravel()])
-        language = None
-        if self.language is not None:
-            language, pending = self._speak(self.language, tokens)
-            ranks += language.bonus + pending
-        chosen = self._choose(ranks)
-        self._take(chosen, tokens, stay_blank, stay_token, grown, language)
 
     def results(self) -> list[tuple[ScoredText, int | None]]:
         """The beam's texts as ended ones, best first, each with its node; none for greedy's text, where that is not by the beam."""
-        totals = np.logaddexp(self.in_blank, self.in_token)
-        scores = totals
-        if self.language is not None and self.fusion is not None:
-            ends = [
-                self.fusion.finish(self.contexts[context], word)
-                for context, word in zip(self.language.context.tolist(), self.language.word.tolist(), strict=True)
-            ]
+        beam = self.beam
+        totals = scores = np.logaddexp(beam.in_blank, beam.in_token)
+        if self.fusion is not None:
+            ends = [self.fusion.finish(*pair) for pair in zip(beam.context.tolist(), beam.word.tolist(), strict=True)]
             word_gain, end_gain = np.array(ends).T
-            scores = totals + (self.language.bonus + word_gain + end_gain)
-        texts = [tuple(self.tokens[node] for node in self._chain(end)[1:]) for end in self.node.tolist()]
-        found: list[tuple[ScoredText, int | None]] = [
-            (ScoredText(*text), node)
-            for *text, node in zip(texts, scores.tolist(), totals.tolist(), self.node.tolist(), strict=True)
-        ]
+            scores = totals + (beam.bonus + word_gain + end_gain)
+        found: dict[tuple[int, ...], tuple[ScoredText, int | None]] = {}
+        for node, score, total in zip(beam.node, scores.tolist(), totals.tolist(), strict=True):
+            tokens = tuple(self.tree[each][1] for each in self._chain(node)[1:])
+            found[tokens] = (ScoredText(tokens, score, total), node)
         greedy, path = greedy_text(self.log_probs, self.blank)
-        place = texts.index(greedy) if greedy in texts else len(texts)
-        if place == len(texts) or found[place][0].log_probability < path:
+        if greedy not in found or found[greedy][0].log_probability < path:
             bonus = 0.0 if self.fusion is None else self.fusion.bonus(greedy, True)
-            found[place : place + 1] = [(ScoredText(greedy, path + bonus, path), None)]
-        return sorted(found, key=lambda pair: pair[0].score, reverse=True)[: self.width]
+            found[greedy] = (ScoredText(greedy, path + bonus, path), None)
+        return sorted(found.values(), key=lambda pair: pair[0].score, reverse=True)[: self.width]
 
     def begun(self, node: int | None) -> tuple[Array, Array]:
         """How many tokens of a text its paths have begun after each frame, at least and at most: (T,) each.  None: on greedy's path.
@@ -224,54 +202,64 @@ class _Search:
             count = np.cumsum((path != self.blank) & (np.diff(path, prepend=self.blank) != 0))
             return count, count
         chain, frames = self._chain(node), np.arange(len(self.log_probs))
-        came, seen = np.array([self.came[i] for i in chain]), np.maximum.accumulate(self.seen[chain])
+        came, seen = [self.tree[each][2] for each in chain], np.maximum.accumulate([self.seen[each] for each in chain])
         return np.searchsorted(seen, frames), np.searchsorted(came, frames, side="right") - 1
 
     def _chain(self, node: int) -> list[int]:
         """The nodes of a prefix, from the empty one to it."""
         chain = [node]
         while chain[-1]:
-            chain.append(self.parents[chain[-1]])
+            chain.append(self.tree[chain[-1]][0])
         return chain[::-1]
+
+    def _advance(self, time: int, frame: Array, tokens: Array) -> None:
+        """One frame (V,), -inf where a token is pruned; ``tokens`` (K,) are the others, ascending and without the blank."""
+        beam, width = self.beam, len(self.beam.node)
+        total = np.logaddexp(beam.in_blank, beam.in_token)
+        stay_blank = total + frame[self.blank]
+        stay_token = beam.in_token + frame[beam.last]  # the empty prefix has no last token, and no path that ends in it
+        again = beam.last[:, None] == tokens
+        grown = np.where(again, beam.in_blank[:, None], total[:, None]) + frame[tokens]  # (W, K)
+        self._merge(stay_token, grown, tokens)
+        ranks = np.concatenate([np.logaddexp(stay_blank, stay_token), grown.ravel()])
+        if self.fusion is not None:
+            bonus, context, word = self._speak(self.fusion, tokens)
+            pending = self.fusion.pending(np.concatenate([beam.word, word.ravel()]))
+            ranks += np.concatenate([beam.bonus, bonus.ravel()]) + pending
+
+        rows = self._choose(ranks)  # those below W stay where they are; behind them are those that grow, row by row
+        grows = np.flatnonzero(rows >= width)
+        places = np.divmod(rows[grows] - width, max(1, len(tokens)))
+        rows[grows], columns = places
+        last, in_blank, in_token = beam.last[rows], stay_blank[rows], stay_token[rows]
+        last[grows], in_blank[grows], in_token[grows] = tokens[columns], -np.inf, grown[places]
+        node = [beam.node[row] for row in rows.tolist()]
+        for i, token in zip(grows.tolist(), tokens[columns].tolist(), strict=True):
+            node[i] = self._child(node[i], token, time)
+        self.beam = _Beam(node, last, in_blank, in_token, beam.bonus[rows], beam.context[rows], beam.word[rows])
+        if self.fusion is not None:
+            self.beam.bonus[grows], self.beam.context[grows], self.beam.word[grows] = bonus[places], context[places], word[places]
 
     def _merge(self, stay_token: Array, grown: Array, tokens: Array) -> None:
         """Give what grows into a prefix of the beam to that prefix, in place.  stay_token (W,), grown (W, K)."""
-        width, count = grown.shape
-        self.row_of[self.node], self.column_of[tokens] = np.arange(width), np.arange(count)
-        rows, columns = self.row_of[self.parent], self.column_of[self.last]
-        there = np.flatnonzero((rows >= 0) & (columns >= 0))
-        self.row_of[self.node], self.column_of[tokens] = -1, -1
-        rows, columns = rows[there], columns[there]
-        stay_token[there] = np.logaddexp(stay_token[there], grown[rows, columns])
-        grown[rows, columns] = -np.inf
+        row_of = {node: row for row, node in enumerate(self.beam.node)}
+        column_of = {token: column for column, token in enumerate(tokens.tolist())}
+        edges = [self.tree[node][:2] for node in self.beam.node]
+        there = [(i, row_of[p], column_of[c]) for i, (p, c) in enumerate(edges) if p in row_of and c in column_of]
+        if there:
+            into, *place = map(list, zip(*there, strict=True))
+            stay_token[into] = np.logaddexp(stay_token[into], grown[*place])
+            grown[*place] = -np.inf
 
-    def _speak(self, beam: _Language, tokens: Array) -> tuple[_Language, Array]:
-        """What fusion knows of each candidate, and what it charges for its unfinished word: W that stay, then W * K that grow."""
-        assert self.fusion is not None
-        shape = (len(beam.word), len(tokens))
-        words = self.fusion.step(beam.word, tokens)
-        bonus = np.broadcast_to(beam.bonus[:, None], shape)
-        context = np.broadcast_to(beam.context[:, None], shape)
-        column = int(np.searchsorted(tokens, self.fusion.delimiter))
-        if column < len(tokens) and tokens[column] == self.fusion.delimiter:
-            ends = [self._close(*pair) for pair in zip(beam.context.tolist(), beam.word.tolist(), strict=True)]
-            bonus, context = bonus.copy(), context.copy()
+    def _speak(self, fusion: Fusion, tokens: Array) -> tuple[Array, Array, Array]:
+        """Of each prefix that grows its bonus, context and word, (W, K) each."""
+        beam = self.beam
+        bonus, context = (np.repeat(values[:, None], len(tokens), axis=1) for values in (beam.bonus, beam.context))
+        for column in np.flatnonzero(tokens == fusion.delimiter).tolist():
+            ends = [fusion.close(*pair) for pair in zip(beam.context.tolist(), beam.word.tolist(), strict=True)]
             bonus[:, column] += [gain for gain, _ in ends]
             context[:, column] = [after for _, after in ends]
-        grown = _Language(bonus.ravel(), context.ravel(), words.ravel())
-        language = _Language(*(np.concatenate(pair) for pair in zip(beam, grown, strict=True)))
-        return language, self.fusion.pending(language.word)
-
-    def _close(self, context: int, word: int) -> tuple[float, int]:
-        """:meth:`Fusion.close` with numbers for contexts."""
-        assert self.fusion is not None
-        if (context, word) not in self.closed:
-            gain, after = self.fusion.close(self.contexts[context], word)
-            number = self.context_numbers.setdefault(after, len(self.contexts))
-            if number == len(self.contexts):
-                self.contexts.append(after)
-            self.closed[context, word] = (gain, number)
-        return self.closed[context, word]
+        return bonus, context, fusion.step(beam.word, tokens)
 
     def _choose(self, ranks: Array) -> Array:
         """The candidates that make the next beam, best first; of equals those that come first."""
@@ -282,54 +270,25 @@ class _Search:
             good = np.concatenate([above, level[: self.width - len(above)]])
         return good[np.argsort(-ranks[good], kind="stable")]
 
-    def _take(
-        self, chosen: Array, tokens: Array, stay_blank: Array, stay_token: Array, grown: Array, language: _Language | None
-    ) -> None:
-        """Make the chosen candidates the beam."""
-        width = len(self.node)
-        grows = chosen >= width
-        rows, columns = np.divmod(chosen[grows] - width, max(1, len(tokens)))
-        in_blank, in_token = np.full((2, len(chosen)), -np.inf)
-        node, parent, last = np.empty((3, len(chosen)), dtype=np.int64)
-        stays = chosen[~grows]
-        node[~grows], parent[~grows], last[~grows] = self.node[stays], self.parent[stays], self.last[stays]
-        in_blank[~grows], in_token[~grows] = stay_blank[stays], stay_token[stays]
-        in_token[grows] = grown[rows, columns]
-        parent[grows], last[grows] = self.node[rows], tokens[columns]
-        node[grows] = [self._child(*edge) for edge in zip(parent[grows].tolist(), last[grows].tolist(), strict=True)]
-        self.node, self.parent, self.last, self.in_blank, self.in_token = node, parent, last, in_blank, in_token
-        self.language = None if language is None else _Language(*(values[chosen] for values in language))
-
-    def _child(self, parent: int, token: int) -> int:
-        """The node of a prefix: a new one, or that which it had when it was in the beam before."""
-        child = self.children.setdefault((parent, token), len(self.parents))
-        if child == len(self.parents):
-            self.parents.append(parent)
-            self.tokens.append(token)
-            self.came.append(self.time)
-            if child == len(self.row_of):
-                self.row_of = np.full(2 * child, -1)
-                self.seen = np.concatenate([self.seen, np.full(child, -1)])
+    def _child(self, node: int, token: int, time: int) -> int:
+        """The node of a prefix with one token more: a new one, or that which it had when it was in the beam before."""
+        child = self.children.get((node, token))
+        if child is None:
+            child = self.children[node, token] = next(self.numbers)
+            self.tree[child] = (node, token, time)
         return child
 
     def _forget(self) -> None:
         """Drop the nodes that nothing in the beam begins with.  Such a prefix may come again, but not while its old node matters."""
         kept = {0}
-        for end in self.node.tolist():
-            node = end
+        for node in self.beam.node:
             while node not in kept:
                 kept.add(node)
-                node = self.parents[node]
-        old = sorted(kept)
-        number = {node: i for i, node in enumerate(old)}  # parents before their children, as they were
-        self.children = {(number[self.parents[node]], self.tokens[node]): number[node] for node in old[1:]}
-        self.parents = [-1, *(number[self.parents[node]] for node in old[1:])]
-        self.tokens, self.came = [self.tokens[node] for node in old], [self.came[node] for node in old]
-        self.seen[: len(old)] = self.seen[old]
-        self.seen[len(old) :] = -1
-        self.node = np.array([number[node] for node in self.node.tolist()])
-        self.parent = np.array([self.parents[node] for node in self.node.tolist()])
-        self.room = 2 * len(old) + SPARE_NODES
+                node = self.tree[node][0]
+        self.tree = {node: self.tree[node] for node in kept}
+        self.seen = {node: self.seen[node] for node in kept}
+        self.children = {self.tree[node][:2]: node for node in kept - {0}}
+        self.room = 2 * len(kept) + SPARE_NODES
 
 
 def _hypothesis(log_probs: Array, text: ScoredText, begun: tuple[Array, Array], blank: int) -> Hypothesis:

@@ -1,0 +1,19 @@
+"""From a network's outputs to the best text, with help from outside: beam search, and language models read from files.
+
+What CTC says of texts by itself is in :mod:`sewnp.ctc`, the plain prefix search among it.  Here is the same search on arrays
+(:mod:`~sewnp.decoding.beam`), word n-grams (:mod:`~sewnp.decoding.language_model`), the file format they come in
+(:mod:`~sewnp.decoding.arpa`), and how their scores join those of the network (:mod:`~sewnp.decoding.fusion`).
+
+>>> import numpy as np
+>>> from sewnp.decoding import BeamSearch
+>>> log_probs = np.log([[0.6, 0.4], [0.6, 0.4]])  # the blank is likelier in both frames, "a" in one of them likelier than nowhere
+>>> best, other = BeamSearch().decode(log_probs, blank=0, n_best=2)
+>>> best.tokens, round(float(np.exp(best.score)), 12), other.tokens
+((1,), 0.64, ())
+"""
+
+from sewnp.decoding.beam import BeamSearch, Hypothesis, beam_search
+from sewnp.decoding.fusion import Fusion, Spelling
+from sewnp.decoding.language_model import LanguageModel
+
+__all__ = ["BeamSearch", "Fusion", "Hypothesis", "LanguageModel", "Spelling", "beam_search"]
