@@ -13,16 +13,15 @@ import numpy.typing as npt
 
 from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
-from sewnp.costs import attention_bytes
 from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError, brief
 from sewnp.fast import FastTrunk, default_threads
 from sewnp.gradients import Dropout, Gradients, compute_gradients
+from sewnp.inputs import as_array, check_arguments, check_attention
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen, unseen_vjp
 from sewnp.layers.softmax import softmax
 from sewnp.long import Progress, pipeline_logits, quietly, survey, window_frames, windowed_logits
-from sewnp.machine import memory
 from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
 from sewnp.parameters import Head
 from sewnp.speech.alignment import Alignment, align_logits
@@ -90,7 +89,7 @@ class Model:
         and clips so long that attention would not fit into this machine's memory.
         """
         looked_at = see is not unseen or output_attentions
-        x, mask, hidden = self._checked_arguments(input_values, attention_mask, mask_time_indices, looked_at=looked_at)
+        x, mask, hidden = self._checked(input_values, attention_mask, mask_time_indices, looked_at=looked_at)
         return run(
             self.weights,
             self.config,
@@ -99,7 +98,7 @@ class Model:
             fast=None if self.engine == "textbook" or looked_at else self._fast,
             masking=self.masking,
             attention_mask=mask,
-            labels=None if labels is None else _array("labels", labels),
+            labels=None if labels is None else as_array("labels", labels),
             time_mask=hidden,
             output_hidden_states=output_hidden_states,
             output_attentions=output_attentions,
@@ -130,15 +129,15 @@ class Model:
 
         Raises InputError for a model without a head, ``skip_layers`` of a head that mixes all layers, and names that nothing has.
         """
-        x, mask, hidden = self._checked_arguments(input_values, attention_mask, mask_time_indices, looked_at=True)
-        channels = None if mask_feature_indices is None else _array("mask_feature_indices", mask_feature_indices)
+        x, mask, hidden = self._checked(input_values, attention_mask, mask_time_indices, looked_at=True)
+        channels = None if mask_feature_indices is None else as_array("mask_feature_indices", mask_feature_indices)
         if channels is not None and channels.shape != (len(x), self.config.hidden_size):
             raise InputError(f"mask_feature_indices: expected shape {(len(x), self.config.hidden_size)}, found {channels.shape}")
         return compute_gradients(
             self.weights,
             self.config,
             x,
-            _array("labels", labels),
+            as_array("labels", labels),
             head=self.head,
             masking=self.masking,
             attention_mask=mask,
@@ -252,6 +251,19 @@ class Model:
         )
         write_checkpoint(Path(folder), checkpoint)
 
+    def _checked(
+        self, input_values: Any, attention_mask: Any, mask_time_indices: Any, *, looked_at: bool
+    ) -> tuple[Array, Array | None, Array | None]:
+        return check_arguments(
+            self.config,
+            input_values,
+            attention_mask,
+            mask_time_indices,
+            dtype=self.dtype,
+            can_hide="masked_spec_embed" in self.weights[self.config.prefix],
+            all_scores=self.engine == "textbook" or looked_at,  # the fast engine never holds them all at once
+        )
+
     def _ctc_tokenizer(self, doing: str) -> CTCTokenizer:
         """The tokenizer of a model that has a CTC head, or an error that says what ``doing`` would have needed."""
         if self.head != "ctc":
@@ -284,7 +296,7 @@ class Model:
         if found.waveform is not None:
             return self._logits(recording.name, found.waveform), found.samples
         if self.engine == "textbook":
-            self._check_attention("window", config.samples_for(window))
+            check_attention("window", config, config.samples_for(window), itemsize=self.dtype.itemsize)
         widths = {"rate": rate, "window": window, "overlap": overlap}
         parts = self._parts(found.moments)
         return windowed_logits(recording, found, parts, self.weights, config, **widths, progress=progress), found.samples
@@ -303,52 +315,3 @@ class Model:
         if self.engine == "fast":
             return self._fast.with_statistics(moments)
         return TextbookParts(self.config, fold_statistics(self.weights[self.config.prefix], moments))
-
-    def _check_attention(self, name: str, samples: int, *, batch: int = 1) -> None:
-        needed = attention_bytes(self.config, samples, batch=batch, itemsize=self.dtype.itemsize)
-        if needed > memory():
-            raise InputError(
-                f"{name}: attention over {samples} samples at once needs about {needed / 2**30:.0f} GiB of memory, more than the"
-                f" {memory() / 2**30:.0f} GiB of this machine; split the clip"
-            )
-
-    def _checked_arguments(
-        self, input_values: Array, attention_mask: Any, mask_time_indices: Any, *, looked_at: bool
-    ) -> tuple[Array, Array | None, Array | None]:
-        """Waveform, attention mask, and frames to hide, (B, T) bool."""
-        x = self._checked_input(_array("input_values", input_values), looked_at=looked_at)
-        mask = None if attention_mask is None else _array("attention_mask", attention_mask)
-        if mask is not None and mask.shape != x.shape:
-            raise InputError(f"attention_mask: expected shape {x.shape}, found {mask.shape}")
-        if mask_time_indices is None:
-            return x, mask, None
-        hidden, expected = _array("mask_time_indices", mask_time_indices), (len(x), self.config.frames(x.shape[1]))
-        if hidden.shape != expected:
-            raise InputError(f"mask_time_indices: expected shape {expected}, found {hidden.shape}")
-        if self.config.apply_spec_augment and "masked_spec_embed" not in self.weights[self.config.prefix]:
-            raise InputError("mask_time_indices: this model has no masked_spec_embed (mask_time_prob and mask_feature_prob are 0)")
-        return x, mask, hidden.astype(bool)
-
-    def _checked_input(self, x: Array, *, looked_at: bool) -> Array:
-        if x.ndim != 2 or x.dtype.kind != "f":
-            raise InputError(f"input_values: expected floats of shape (batch, samples), found {x.dtype} of shape {x.shape}")
-        batch, samples = x.shape
-        if batch < 1 or samples < self.config.minimum_samples:
-            raise InputError(
-                f"input_values: expected at least 1 clip and {self.config.minimum_samples} samples, found shape {x.shape}"
-            )
-        if self.engine == "textbook" or looked_at:  # the fast engine never holds all scores at once
-            self._check_attention("input_values", samples, batch=batch)
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is said below
-            x = x.astype(self.dtype, copy=False)
-        bad = np.count_nonzero(~np.isfinite(x))
-        if bad:
-            raise InputError(f"input_values: expected finite samples, found {bad} NaN or infinite ones in {self.dtype}")
-        return x
-
-
-def _array(name: str, x: npt.ArrayLike) -> Array:
-    try:
-        return np.asarray(x)
-    except (ValueError, TypeError, RuntimeError) as error:  # RuntimeError: a tensor that wants its gradient
-        raise InputError(f"{name}: expected an array, found {type(x).__name__} ({error})") from error

@@ -20,7 +20,7 @@ FLOORS = [
     {"config", "ctc", "manifests"},
     {"parameters", "presets", "decoding"},
     {"initialization", "costs"},
-    {"networks", "checkpoints", "speech"},
+    {"networks", "checkpoints", "speech", "inputs"},
     {"fast", "gradients"},
     {"long"},
     {"model"},

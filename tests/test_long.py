@@ -143,7 +143,7 @@ def test_windows_that_are_none(digits, joined, arguments, cause):
 
 def test_a_window_beyond_memory(monkeypatch):
     digits = sewnp.load("digits", engine="textbook")
-    monkeypatch.setattr("sewnp.model.memory", lambda: 2**20)
+    monkeypatch.setattr("sewnp.inputs.memory", lambda: 2**20)
     with pytest.raises(InputError, match=r"window: attention over 480080 samples at once needs about .* GiB of memory"):
         digits.transcribe(np.zeros(16000 * 31, np.float32))
 

@@ -303,7 +303,7 @@ def test_a_clip_too_long_for_the_machine_is_refused_before_it_is_computed(ctc, m
         pytest.fail(f"{name} was computed")
 
     x = np.zeros((1, 200_000))
-    monkeypatch.setattr(sewnp.model, "memory", lambda: 10**9)
+    monkeypatch.setattr("sewnp.inputs.memory", lambda: 10**9)
     with pytest.raises(InputError, match=r"attention over 200000 samples at once needs about \d+ GiB of memory, .* split the clip"):
         ctc(x, see=fail)
     assert ctc(x[:, :5000]).logits.shape[0] == 1

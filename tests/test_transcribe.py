@@ -100,7 +100,7 @@ def test_samples_that_are_no_numbers_are_named(digits: sewnp.Model, tmp_path: Pa
 def test_an_hour_in_one_piece_is_refused_before_memory_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = sewnp.load("digits", engine="textbook")
     hour = np.zeros((1, 3600 * 16000), np.float32)
-    monkeypatch.setattr(sewnp.model, "memory", lambda: 24 * 2**30)
+    monkeypatch.setattr("sewnp.inputs.memory", lambda: 24 * 2**30)
     with pytest.raises(InputError, match=r"attention over 57600000 samples at once needs about 483 GiB .* split the clip"):
         digits(hour)
 
