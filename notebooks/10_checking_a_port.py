@@ -21,7 +21,8 @@ from scipy.special import erf
 
 import sewnp
 from sewnp import plots
-from sewnp.numerics import budgets, compare, honest_runs, judge_replay, local_budgets, measure, name_causes, replay, run_in, trace
+from sewnp.mistakes import name_causes
+from sewnp.numerics import budgets, compare, honest_runs, judge_replay, local_budgets, measure, replay, run_in, trace
 from sewnp.numerics.plot import plot_comparison
 from sewnp.speech import read_audio
 

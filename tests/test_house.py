@@ -28,6 +28,8 @@ FLOORS = [
     {"batch", "benchmark"},
     {"plots"},
     {"numerics"},
+    {"mistakes", "suite"},
+    {"ports"},
     {"evaluation"},
     {"__init__"},
     {"cli"},

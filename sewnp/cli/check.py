@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sewnp.errors import TraceError
 from sewnp.files import write_text
-from sewnp.numerics import Report, check_vectors
+from sewnp.suite import Report, check_vectors
 
 DESCRIPTION = """\
 Judge what a port computed for the cases of a suite that sewnp vectors wrote: pass or fail for

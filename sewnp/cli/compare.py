@@ -6,12 +6,11 @@ from pathlib import Path
 
 from sewnp.cli.clips import add_model
 from sewnp.loading import load
-from sewnp.numerics import Comparison, Row, judge, open_stages
-from sewnp.numerics.judge import traced_config
-from sewnp.numerics.names import read_map
+from sewnp.numerics import Comparison, Row, open_stages
 from sewnp.numerics.plot import plot_comparison
 from sewnp.numerics.precision import PRECISIONS
 from sewnp.plots import save_figure
+from sewnp.ports import judge, read_map, traced_config
 
 DESCRIPTION = """\
 Hold a port's stages against a trace of ours, in the order of computation, each within a budget

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from sewnp.numerics import write_vectors
+from sewnp.suite import write_vectors
 
 DESCRIPTION = """\
 Write a suite of small random models with inputs and the true value of every stage, for whoever

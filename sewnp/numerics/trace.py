@@ -17,7 +17,7 @@ from sewnp.errors import InputError, TraceError
 from sewnp.files import naming, whole_file
 from sewnp.model import Model
 from sewnp.networks.stages import STAGE_LIST_VERSION, stage_of
-from sewnp.numerics.files import INPUT
+from sewnp.numerics.stage_files import INPUT
 from sewnp.types import Array
 from sewnp.version import __version__
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.loading import from_config
+from sewnp.mistakes.table import name_causes
 from sewnp.model import Model
 from sewnp.numerics import (
     Comparison,
@@ -24,7 +25,6 @@ from sewnp.numerics import (
     trace,
 )
 from sewnp.numerics.precision import in_precision, with_weights
-from sewnp.numerics.variants import name_causes
 from sewnp.types import Array
 
 TINY: dict[str, Any] = {

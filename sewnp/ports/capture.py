@@ -14,9 +14,9 @@ from sewnp.config import config_from_dict
 from sewnp.errors import InputError
 from sewnp.extras import need
 from sewnp.model import Model
-from sewnp.numerics.names import CHANNELS_LAST, Target, renamed, transformers_names
 from sewnp.numerics.trace import Inputs, Trace, metadata
 from sewnp.parameters import Head
+from sewnp.ports.names import CHANNELS_LAST, Target, renamed, transformers_names
 from sewnp.types import Array
 
 NOT_MATERIALISED = ("ctc.alpha", "ctc.losses")

@@ -8,7 +8,7 @@ from typing import Literal
 
 from sewnp.layers.activations import ACTIVATIONS
 from sewnp.layers.masking import Masking
-from sewnp.numerics.case_kinds import NO_SAMPLE, Case, CTCCase, FeatureCase, NetworkCase, SpecAugmentCase, TokenizerCase
+from sewnp.suite.kinds import NO_SAMPLE, Case, CTCCase, FeatureCase, NetworkCase, SpecAugmentCase, TokenizerCase
 
 PUBLISHED = {
     "conv_dim": (4, 4, 4, 4, 4, 4, 4, 4, 4, 8, 8, 8, 8),

@@ -11,7 +11,7 @@ from numerics.cases import CASES, case, truth
 from sewnp.config import SEWDConfig
 from sewnp.errors import TraceError
 from sewnp.networks.stages import stage_of
-from sewnp.numerics.names import read_map, renamed, transformers_names
+from sewnp.ports.names import read_map, renamed, transformers_names
 
 
 def written(tmp_path: Path, value: Any) -> str:

@@ -9,10 +9,10 @@ from sewnp.ctc.loss import clean_labels, ctc_loss
 from sewnp.layers.linear import linear
 from sewnp.layers.masking import frame_mask
 from sewnp.layers.softmax import log_softmax, softmax
+from sewnp.mistakes.layers import affine
+from sewnp.mistakes.stage_run import Mistakes, Scene
 from sewnp.networks.base import FAMILIES
 from sewnp.networks.heads import cross_entropy
-from sewnp.numerics.causes import affine
-from sewnp.numerics.scene import Mistakes, Scene
 from sewnp.types import Array
 
 

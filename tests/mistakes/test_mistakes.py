@@ -9,12 +9,12 @@ import pytest
 from numerics.cases import CASES, allowed, case, diagnosed, origins, planted
 from scipy.special import erf
 
+from sewnp.mistakes.stage_run import Scene
+from sewnp.mistakes.table import VARIANTS, in_words, mistakes
 from sewnp.networks.stages import STAGES, stage_of
 from sewnp.numerics import Precision, run_in
 from sewnp.numerics.measure import largest_error
 from sewnp.numerics.precision import in_precision
-from sewnp.numerics.scene import Scene
-from sewnp.numerics.variants import VARIANTS, in_words, mistakes
 from sewnp.types import Array
 
 SWEEPS: list[tuple[str, Precision]] = [(name, "float32") for name in CASES] + [

@@ -8,6 +8,7 @@ import torch
 
 import originals
 from sewnp.errors import ConfigError, InputError
+from sewnp.mistakes.table import name_causes
 from sewnp.model import Model
 from sewnp.networks.stages import stage_of
 from sewnp.numerics import (
@@ -23,10 +24,9 @@ from sewnp.numerics import (
     trace,
     write_trace,
 )
-from sewnp.numerics.capture import NOT_MATERIALISED, ONLY_EAGER, from_torch
-from sewnp.numerics.names import read_map, renamed
 from sewnp.numerics.precision import in_precision
-from sewnp.numerics.variants import name_causes
+from sewnp.ports.capture import NOT_MATERIALISED, ONLY_EAGER, from_torch
+from sewnp.ports.names import read_map, renamed
 from sewnp.types import Array
 
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {

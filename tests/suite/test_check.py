@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sewnp.cli import main
-from sewnp.numerics import Report, check_vectors
+from sewnp.suite import Report, check_vectors
 
 CASE, OUTPUT = "sew-d-two-layers", "encoder.encoder.layer.0.output.LayerNorm"
 TEXT = "tokenizer-plain"

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from numerics.port import port
+from suite.port import port
 
 from sewnp.cli import main
 from sewnp.cli.check import table
-from sewnp.numerics import check_vectors
-from sewnp.numerics.check import CaseReport
+from sewnp.suite import check_vectors
+from sewnp.suite.check import CaseReport
 
 torch.set_num_threads(1)  # its pool costs such tiny tensors more than it gives them
 

@@ -12,8 +12,8 @@ from typing import Any
 from sewnp.errors import InputError, TraceError, brief
 from sewnp.files import read_json
 from sewnp.numerics.compare import Comparison, Row, compare, metadata_problems
-from sewnp.numerics.files import open_stages
-from sewnp.numerics.suite import CASES_FOLDER, EXPECTED, STAGES, read_suite
+from sewnp.numerics.stage_files import open_stages
+from sewnp.suite.layout import CASES_FOLDER, EXPECTED, STAGES, read_suite
 
 SUFFIXES = (".safetensors", ".npz", ".json")
 

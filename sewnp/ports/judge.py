@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import TraceError
+from sewnp.mistakes.table import name_causes
 from sewnp.model import Model
 from sewnp.numerics.budgets import budgets, local_budgets
 from sewnp.numerics.compare import Comparison, compare, judge_replay, metadata_problems
-from sewnp.numerics.files import StageFile
 from sewnp.numerics.jitter import honest_runs
-from sewnp.numerics.names import Target, renamed
 from sewnp.numerics.precision import Precision, in_precision
 from sewnp.numerics.replay import replay
+from sewnp.numerics.stage_files import StageFile
 from sewnp.numerics.trace import Inputs, Recorder, chosen
-from sewnp.numerics.variants import name_causes
+from sewnp.ports.names import Target, renamed
 from sewnp.types import Array
 
 

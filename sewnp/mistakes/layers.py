@@ -10,8 +10,8 @@ from sewnp.layers.linear import linear
 from sewnp.layers.masking import Masking, frame_mask, squeeze_mask
 from sewnp.layers.normalization import group_norm, layer_norm
 from sewnp.layers.squeeze import squeeze
+from sewnp.mistakes.stage_run import Mistakes, Scene
 from sewnp.networks.frontend import CONV_NORM_EPS
-from sewnp.numerics.scene import Mistakes, Scene
 from sewnp.types import Array
 
 EPS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)

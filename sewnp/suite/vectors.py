@@ -6,9 +6,9 @@ from typing import Any
 from sewnp.errors import InputError, TraceError, check_whole
 from sewnp.files import whole_folder, write_json
 from sewnp.networks.stages import STAGE_LIST_VERSION
-from sewnp.numerics.case_files import write_case
-from sewnp.numerics.cases import CASES
-from sewnp.numerics.suite import (
+from sewnp.suite.case_files import write_case
+from sewnp.suite.cases import CASES
+from sewnp.suite.layout import (
     CASES_FOLDER,
     FORMAT,
     FORMAT_VERSION,

@@ -15,7 +15,14 @@ from sewnp.layers.softmax import log_softmax
 from sewnp.layers.spec_augment import mask_frames
 from sewnp.networks.stages import stage_of
 from sewnp.numerics.budgets import FACTOR, FLOOR, budgets
-from sewnp.numerics.case_kinds import (
+from sewnp.numerics.jitter import honest_runs
+from sewnp.numerics.measure import largest_error
+from sewnp.numerics.precision import EPS, in_precision
+from sewnp.numerics.stage_files import INPUT
+from sewnp.numerics.trace import Recorder, trace
+from sewnp.speech.features import FeatureExtractor
+from sewnp.speech.tokenizer import CTCTokenizer
+from sewnp.suite.kinds import (
     Case,
     CTCCase,
     FeatureCase,
@@ -27,14 +34,7 @@ from sewnp.numerics.case_kinds import (
     model_of,
     random_of,
 )
-from sewnp.numerics.files import INPUT
-from sewnp.numerics.jitter import honest_runs
-from sewnp.numerics.measure import largest_error
-from sewnp.numerics.precision import EPS, in_precision
-from sewnp.numerics.suite import EXPECTED, INPUTS, STAGES, write_lines
-from sewnp.numerics.trace import Recorder, trace
-from sewnp.speech.features import FeatureExtractor
-from sewnp.speech.tokenizer import CTCTokenizer
+from sewnp.suite.layout import EXPECTED, INPUTS, STAGES, write_lines
 from sewnp.types import Array
 
 NORMALISATION_EPS = 1e-7

@@ -13,8 +13,9 @@ import sewnp
 from sewnp.cli import main
 from sewnp.errors import InputError, TraceError
 from sewnp.layers.activations import ACTIVATIONS
-from sewnp.numerics import check_vectors, open_stages, trace, vectors, write_vectors
+from sewnp.numerics import open_stages, trace
 from sewnp.speech.features import FeatureExtractor
+from sewnp.suite import check_vectors, vectors, write_vectors
 
 CASE = "sew-d-two-layers"
 TEXT = "tokenizer-plain"

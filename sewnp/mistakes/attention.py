@@ -12,8 +12,8 @@ from sewnp.layers.linear import linear
 from sewnp.layers.masking import key_mask, query_key_mask
 from sewnp.layers.normalization import layer_norm
 from sewnp.layers.softmax import masked_softmax, softmax
-from sewnp.numerics.causes import affine
-from sewnp.numerics.scene import Mistakes, Scene
+from sewnp.mistakes.layers import affine
+from sewnp.mistakes.stage_run import Mistakes, Scene
 from sewnp.types import Array
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sewnp.numerics import write_vectors
+from sewnp.suite import write_vectors
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +18,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ported(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the worked port makes of it, to be read and left as it is."""
-    from numerics.port import port
+    from suite.port import port
 
     folder = tmp_path_factory.mktemp("conformance") / "results"
     port.run(suite, folder)
