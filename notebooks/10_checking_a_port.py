@@ -21,7 +21,7 @@ from scipy.special import erf
 
 import sewnp
 from sewnp import plots
-from sewnp.mistakes import name_causes
+from sewnp.mistakes import name_mistakes
 from sewnp.numerics import budgets, compare, honest_runs, judge_replay, local_budgets, measure, replay, run_in, trace
 from sewnp.numerics.plot import plot_comparison
 from sewnp.speech import read_audio
@@ -138,14 +138,14 @@ show_source(replay)
 # %% [markdown]
 # The network runs once. At every stage it computes *our* value from *their* inputs, the observer writes it down, and the network goes on
 # with *their* value. `judge_replay` then compares, with budgets for one stage alone, which are tighter because nothing is inherited.
-# `name_causes` tries out what is known to go wrong: for each kind of stage the package has a list of slips, and sees whether one of them
+# `name_mistakes` tries out what is known to go wrong: for each kind of stage the package has a list of slips, and sees whether one of them
 # reproduces their value.
 
 # %%
 alone = local_budgets(exact, truth.inputs, runs)
 replayed = replay(exact, port.dumped, truth.inputs)
 judged = judge_replay(comparison, replayed.local, port.dumped, alone)
-judged = name_causes(judged, exact, replayed, port.dumped, alone)
+judged = name_mistakes(judged, exact, replayed, port.dumped, alone)
 
 culprits = {row.name: row.cause for row in judged.rows if row.origin}
 for cause, count in Counter(culprits.values()).items():

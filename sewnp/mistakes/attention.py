@@ -1,8 +1,6 @@
 """Known mistakes in the transformer layers of both families: heads, scores, positions, softmax, residuals."""
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -12,30 +10,41 @@ from sewnp.layers.linear import linear
 from sewnp.layers.masking import key_mask, query_key_mask
 from sewnp.layers.normalization import layer_norm
 from sewnp.layers.softmax import masked_softmax, softmax
-from sewnp.mistakes.layers import affine
-from sewnp.mistakes.stage_run import Mistakes, Scene
+from sewnp.mistakes.layers import affine, projections
+from sewnp.mistakes.stage_run import Mistakes, StageRun
+from sewnp.networks.stages import layer_of, stage_of
 from sewnp.types import Array
 
+NORM = {"sew": "encoder.layers.{i}.layer_norm", "sew-d": "encoder.encoder.layer.{i}.attention.output.LayerNorm"}
+"""The norm behind the attention, in each family."""
 
-def heads(s: Scene) -> Mistakes:
+
+def heads(s: StageRun) -> Mistakes:
     """Queries, keys and values: projected wrongly, mixed up, or split into heads wrongly."""
-    own = _names(s).projections[s.name[-1]]
-    x, count = s.layer_input, s.config.num_attention_heads
-    yield from _split(affine(s, x, f"{s.scope}.{own}"), count)
-    y = linear(x, **s.weights(f"{s.scope}.{own}"))  # (B, N, H)
-    batch, frames, channels = y.shape
+    x, own = s.given(), stage_of(s.name).module.rpartition(".")[2]
+    yield from _into_heads(s, x, own)
+    normed = layer_norm(x, **s.weights(NORM[s.config.model_type].format(i=layer_of(s.name))), eps=s.config.layer_norm_eps)
+    yield "layer norm before the attention: pre-norm", split_heads(linear(normed, **s.weights()), s.config.num_attention_heads)
+
+
+def _into_heads(s: StageRun, x: Array, own: str) -> Mistakes:
+    """A projection and its heads: without bias, with another's weights, or split wrongly."""
+    p, count = s.weights(s.scope), s.config.num_attention_heads
+    for said, y in affine(x, p[own]):
+        yield said, split_heads(y, count)
+    y = linear(x, **p[own])  # (B, N, H)
+    batch, frames, _ = y.shape
     yield "heads interleaved instead of contiguous", y.reshape(batch, frames, -1, count).transpose(0, 3, 1, 2)
-    yield "split into heads without swapping the axes", y.reshape(batch, count, frames, channels // count)
-    for other in _projections(s):
-        if other != own:
-            yield f"{other} instead of {own}", split_heads(linear(x, **s.weights(f"{s.scope}.{other}")), count)
-    normed = layer_norm(x, **s.weights(_names(s).norm), eps=s.config.layer_norm_eps)
-    yield "layer norm before the attention: pre-norm", split_heads(linear(normed, **s.weights(f"{s.scope}.{own}")), count)
+    yield "split into heads without swapping the axes", y.reshape(batch, count, frames, -1)
+    for other in p:
+        if other.endswith("_proj") and other not in (own, "out_proj"):
+            said = "separate projection ignored: " if own == f"pos_{other}" else ""
+            yield f"{said}{other} instead of {own}", split_heads(linear(x, **p[other]), count)
 
 
-def scores(s: Scene) -> Mistakes:
+def scores(s: StageRun) -> Mistakes:
     """Products of queries and keys of SEW."""
-    q, k = s.near("q"), s.near("k")
+    q, k = s.given(0), s.given(1)
     size, hidden = q.shape[-1], q.shape[-1] * q.shape[1]
     products = q @ np.swapaxes(k, -1, -2)
     yield "scale missing", products
@@ -45,22 +54,22 @@ def scores(s: Scene) -> Mistakes:
     yield from hidden_keys(s)
 
 
-def hidden_keys(s: Scene) -> Mistakes:
+def hidden_keys(s: StageRun) -> Mistakes:
     """Scores shown behind the mask."""
     mask = _squeezed_mask(s)
     if mask is not None:
         yield "shown after the mask: hidden keys are at -inf already", np.where(key_mask(mask), s.right, -np.inf)
 
 
-def content(s: Scene) -> Mistakes:
+def content(s: StageRun) -> Mistakes:
     """Products of queries and keys of SEW-D."""
     yield from scales(s)
     yield "operands swapped: keys are rows", np.swapaxes(s.right, -1, -2)
 
 
-def scales(s: Scene) -> Mistakes:
+def scales(s: StageRun) -> Mistakes:
     """Another scale under a term of SEW-D's scores."""
-    size, terms = s.near("q").shape[-1], s.config.score_term_count
+    size, terms = s.given().shape[-1], s.config.score_term_count
     scale = score_scale(size, terms)
     for count in (1, 2, 3):
         if count != terms:
@@ -71,71 +80,61 @@ def scales(s: Scene) -> Mistakes:
     yield "scale in float64 instead of rounded to float32", s.right * (scale / math.sqrt(size * terms))
 
 
-def position_terms(s: Scene) -> Mistakes:
+def position_terms(s: StageRun) -> Mistakes:
     """c2p and p2c: other signs, clips and operands."""
-    c2p = s.name.endswith("c2p")
-    term = content_to_position if c2p else position_to_content
-    x, table, relative = s.near("q" if c2p else "k"), s.near("pos_k" if c2p else "pos_q"), _relative(s)
-    scale = score_scale(x.shape[-1], s.config.score_term_count)
-    span = table.shape[2] // 2
     yield from scales(s)
+    c2p = s.name.endswith("c2p")
     yield f"{'c2p' if c2p else 'p2c'} {'transposed' if c2p else 'not transposed'}", np.swapaxes(s.right, -1, -2)
-    yield "sign of the relative positions flipped", term(x, table, -relative) / scale
+    scale = score_scale(s.given().shape[-1], s.config.score_term_count)
+    for said, products in _position_products(s, c2p):
+        yield said, products / scale
+
+
+def _position_products(s: StageRun, c2p: bool) -> Mistakes:
+    """A position term of other things, before its scale."""
+    x, table, relative = s.given(0), s.given(1), s.given(2)
+    term, opposite = (content_to_position, position_to_content) if c2p else (position_to_content, content_to_position)
+    span, frames = table.shape[2] // 2, np.arange(len(relative))
+    yield "sign of the relative positions flipped", term(x, table, -relative)
     if not c2p:
-        yield "gathered like c2p: neither transposed nor the sign turned", content_to_position(x, table, relative) / scale
-    yield "clipped alike on both sides of the table", term(x, table, np.clip(relative, 1 - span, span - 1)) / scale
+        yield "gathered like c2p: neither transposed nor the sign turned", content_to_position(x, table, relative)
+    yield "clipped alike on both sides of the table", term(x, table, np.clip(relative, 1 - span, span - 1))
     wrapped = np.mod(relative + span, 2 * span) - span
-    yield "positions behind the table's ends wrapped instead of clipped", term(x, table, wrapped) / scale
+    yield "positions behind the table's ends wrapped instead of clipped", term(x, table, wrapped)
     for off in (1, -1):
-        yield f"relative positions off by {off}", term(x, table, relative + off) / scale
-    frames = np.arange(len(relative))
-    yield "raw distances instead of buckets", term(x, table, frames[:, None] - frames) / scale
-    yield (
-        f"{'keys' if c2p else 'queries'} in place of {'queries' if c2p else 'keys'}",
-        term(s.near("k" if c2p else "q"), table, relative) / scale,
-    )
-    if s.has("pos_q" if c2p else "pos_k"):
-        other = s.near("pos_q" if c2p else "pos_k")
-        exchanged = position_to_content(s.near("k"), other, relative) if c2p else content_to_position(s.near("q"), other, relative)
-        yield "c2p and p2c exchanged", exchanged / scale
-        yield (
-            f"position {'queries' if c2p else 'keys'} in place of position {'keys' if c2p else 'queries'}",
-            term(x, other, relative) / scale,
-        )
+        yield f"relative positions off by {off}", term(x, table, relative + off)
+    yield "raw distances instead of buckets", term(x, table, frames[:, None] - frames)
+    own, others = ("queries", "keys") if c2p else ("keys", "queries")
+    y, other = s.near["k" if c2p else "q"], s.near.get("pos_q" if c2p else "pos_k")
+    yield f"{others} in place of {own}", term(y, table, relative)
+    if other is not None:
+        yield "c2p and p2c exchanged", opposite(y, other, relative)
+        yield f"position {own} in place of position {others}", term(x, other, relative)
 
 
-def positions(s: Scene) -> Mistakes:
+def positions(s: StageRun) -> Mistakes:
     """Keys and queries of the position table."""
-    key, count = s.name.endswith("pos_k"), s.config.num_attention_heads
-    shared, separate = ("key_proj", "pos_key_proj") if key else ("query_proj", "pos_query_proj")
-    own = shared if s.config.share_att_key else separate
-    table = s.given()[None]
-    yield from _split(affine(s, table, f"{s.scope}.{own}"), count)
-    y = linear(table, **s.weights(f"{s.scope}.{own}"))
-    yield "heads interleaved instead of contiguous", y.reshape(1, y.shape[1], -1, count).transpose(0, 3, 1, 2)
-    yield "split into heads without swapping the axes", y.reshape(1, count, y.shape[1], -1)
-    for other in _projections(s):
-        if other != own:
-            said = f"separate projection ignored: {other} instead of {own}" if other == shared else f"{other} instead of {own}"
-            yield said, split_heads(linear(table, **s.weights(f"{s.scope}.{other}")), count)
+    own = "key_proj" if s.name.endswith("pos_k") else "query_proj"
+    own = own if s.config.share_att_key else f"pos_{own}"
+    yield from _into_heads(s, s.given()[None], own)
     if "encoder.encoder.LayerNorm" in s.used:
-        stored = s.used["encoder.encoder.rel_embeddings"][None]
-        yield "table of positions not normalised", split_heads(linear(stored, **s.weights(f"{s.scope}.{own}")), count)
+        stored = linear(s.used["encoder.encoder.rel_embeddings"][None], **s.weights(f"{s.scope}.{own}"))
+        yield "table of positions not normalised", split_heads(stored, s.config.num_attention_heads)
 
 
-def tables(s: Scene) -> Mistakes:
+def tables(s: StageRun) -> Mistakes:
     """The table of positions as stored."""
     yield "rows in reverse order", s.right[::-1]
 
 
-def layer_tables(s: Scene) -> Mistakes:
+def layer_tables(s: StageRun) -> Mistakes:
     """The table as a layer uses it."""
     yield from tables(s)
     if "encoder.encoder.LayerNorm" in s.used:
         yield "not normalised: the table as stored", s.used["encoder.encoder.rel_embeddings"]
 
 
-def buckets(s: Scene) -> Mistakes:
+def buckets(s: StageRun) -> Mistakes:
     """Relative positions counted otherwise."""
     frames, size, far = np.arange(len(s.right)), s.config.position_buckets, s.config.max_distance
     raw, span = frames[:, None] - frames, s.config.span
@@ -159,9 +158,9 @@ def _buckets(raw: Array, size: int, far: int, to_integer: np.ufunc) -> Array:
     return np.where(distance <= middle, raw, np.sign(raw) * (to_integer(ratio * (middle - 1)) + middle)).astype(np.int64)
 
 
-def sums(s: Scene) -> Mistakes:
+def sums(s: StageRun) -> Mistakes:
     """Scores of SEW-D: the sum of the terms without one of them."""
-    parts = {name: s.near(name) for name in ("content", "c2p", "p2c") if s.has(name)}
+    parts = {name: s.near[name] for name in ("content", "c2p", "p2c") if name in s.near}
     for name in parts:
         if len(parts) > 1:
             yield f"{name} missing", np.sum([part for other, part in parts.items() if other != name], axis=0)
@@ -172,9 +171,9 @@ def sums(s: Scene) -> Mistakes:
     yield from hidden_keys(s)
 
 
-def probabilities(s: Scene) -> Mistakes:
+def probabilities(s: StageRun) -> Mistakes:
     """Softmax along another axis, or under another mask."""
-    x, mask = s.near("scores"), _squeezed_mask(s)
+    x, mask = s.given(), _squeezed_mask(s)
     if mask is None:
         yield "softmax over the queries instead of the keys", np.swapaxes(softmax(np.swapaxes(x, -1, -2)), -1, -2)
         yield "softmax skipped", x
@@ -195,89 +194,44 @@ def probabilities(s: Scene) -> Mistakes:
     )
 
 
-def contexts(s: Scene) -> Mistakes:
+def contexts(s: StageRun) -> Mistakes:
     """Probabilities times something, heads merged somehow."""
-    p, v = s.near("probabilities"), s.near("v")
+    p, v = s.given(0), s.given(1)
     batch, _, frames, _ = v.shape
     y = p @ v  # (B, h, N, d)
     yield "heads merged without swapping the axes", y.reshape(batch, frames, -1)
     yield "heads merged interleaved instead of contiguous", y.transpose(0, 2, 3, 1).reshape(batch, frames, -1)
     yield "probabilities transposed", merge_heads(np.swapaxes(p, -1, -2) @ v)
-    yield "keys in place of values", merge_heads(p @ s.near("k"))
-    yield "queries in place of values", merge_heads(p @ s.near("q"))
+    yield "keys in place of values", merge_heads(p @ s.near["k"])
+    yield "queries in place of values", merge_heads(p @ s.near["q"])
 
 
-def dense(s: Scene) -> Mistakes:
-    """The affine maps of a layer, and what they may have been given by mistake."""
-    path = f"{s.scope}.out_proj" if s.name.endswith("attention.output") else s.name
-    yield from affine(s, s.given(), path)
-    p = s.weights(path)
-    if "intermediate" in s.name:
-        yield "input taken before the layer norm", linear(s.of_layer(_names(s).residual), **p)
-    elif "attention" not in s.name:
-        yield "input taken before the activation", linear(s.of_layer(_names(s).widened), **p)
+def widened(s: StageRun) -> Mistakes:
+    """The feed-forward's first map."""
+    yield from projections(s)
+    yield "input taken before the layer norm", linear(s.used[s.source(of=s.source())], **s.weights())
 
 
-def residuals(s: Scene) -> Mistakes:
+def narrowed(s: StageRun) -> Mistakes:
+    """The feed-forward's second map."""
+    yield from projections(s)
+    yield "input taken before the activation", linear(s.used[s.source(of=s.source())], **s.weights())
+
+
+def residuals(s: StageRun) -> Mistakes:
     """Sums of what goes past a block and what comes out of it."""
-    names = _names(s)
-    first = s.name == names.residual.format(i=s.layer)
-    branch = s.of_layer(names.attended if first else names.narrowed)
-    yield "residual missing", branch
-    yield "block missing: the residual alone", s.layer_input if first else s.of_layer(names.norm)
-    if not first:
-        yield "residual taken before the layer norm", s.of_layer(names.residual) + branch
-        yield "residual taken from the layer's input", s.layer_input + branch
+    yield "residual missing", s.given(1)
+    yield "block missing: the residual alone", s.given(0)
 
 
-class _Names(NamedTuple):
-    """What the same stages of a layer are called."""
-
-    residual: str
-    norm: str
-    attended: str
-    widened: str
-    narrowed: str
-    projections: dict[str, str]
+def second_residuals(s: StageRun) -> Mistakes:
+    """The sum behind the feed-forward, to which more than one value could be added."""
+    yield from residuals(s)
+    first = s.source(of=s.source())
+    yield "residual taken before the layer norm", s.used[first] + s.given(1)
+    yield "residual taken from the layer's input", s.used[s.source(of=first)] + s.given(1)
 
 
-_NAMES = {
-    "sew": _Names(
-        "encoder.layers.{i}.residual",
-        "encoder.layers.{i}.layer_norm",
-        "encoder.layers.{i}.attention.output",
-        "encoder.layers.{i}.feed_forward.intermediate_dense",
-        "encoder.layers.{i}.feed_forward.output_dense",
-        {"q": "q_proj", "k": "k_proj", "v": "v_proj"},
-    ),
-    "sew-d": _Names(
-        "encoder.encoder.layer.{i}.attention.output.residual",
-        "encoder.encoder.layer.{i}.attention.output.LayerNorm",
-        "encoder.encoder.layer.{i}.attention.output.dense",
-        "encoder.encoder.layer.{i}.intermediate.dense",
-        "encoder.encoder.layer.{i}.output.dense",
-        {"q": "query_proj", "k": "key_proj", "v": "value_proj"},
-    ),
-}
-
-
-def _names(s: Scene) -> _Names:
-    return _NAMES[s.config.model_type]
-
-
-def _split(mistakes: Mistakes, count: int) -> Iterator[tuple[str, Array]]:
-    return ((said, split_heads(y, count)) for said, y in mistakes)
-
-
-def _projections(s: Scene) -> list[str]:
-    """Every projection of the attention but the last."""
-    return [name for name in s.weights(s.scope) if name.endswith("_proj") and name != "out_proj"]
-
-
-def _relative(s: Scene) -> Array:
-    return s.used["encoder.encoder.relative_positions"]
-
-
-def _squeezed_mask(s: Scene) -> Array | None:
+def _squeezed_mask(s: StageRun) -> Array | None:
     mask = s.used.get("encoder.squeezed_mask")
     return None if mask is None else mask.astype(bool)

@@ -9,24 +9,19 @@ from sewnp.ctc.loss import clean_labels, ctc_loss
 from sewnp.layers.linear import linear
 from sewnp.layers.masking import frame_mask
 from sewnp.layers.softmax import log_softmax, softmax
-from sewnp.mistakes.layers import affine
-from sewnp.mistakes.stage_run import Mistakes, Scene
+from sewnp.mistakes.layers import affine, projections
+from sewnp.mistakes.stage_run import Mistakes, StageRun
 from sewnp.networks.base import FAMILIES
 from sewnp.networks.heads import cross_entropy
 from sewnp.types import Array
 
 
-def states(s: Scene) -> list[Array]:
+def states(s: StageRun) -> list[Array]:
     """The layers' input and every layer's output."""
     return [s.used[name] for name in FAMILIES[s.config.model_type].hidden_states(s.config)]
 
 
-def upsampled(s: Scene) -> Mistakes:
-    """Squeezed frames made wide."""
-    yield from affine(s, s.given(), s.name)
-
-
-def restored(s: Scene) -> Mistakes:
+def restored(s: StageRun) -> Mistakes:
     """Wide frames cut into frames, and the tail behind them."""
     y, factor = s.given(), s.config.squeeze_factor
     batch, n, _ = y.shape
@@ -51,7 +46,7 @@ def restored(s: Scene) -> Mistakes:
         yield "padded frames set to zero", np.where(s.used["frame_mask"][:, :, None], s.right, 0.0)
 
 
-def mixes(s: Scene) -> Mistakes:
+def mixes(s: StageRun) -> Mistakes:
     """The hidden states mixed otherwise."""
     layers, weights = np.stack(states(s)), np.asarray(s.weights("layer_weights"))
 
@@ -66,15 +61,14 @@ def mixes(s: Scene) -> Mistakes:
         yield "the layers' input left out", np.tensordot(softmax(weights[1:]), layers[1:], axes=1)
 
 
-def projectors(s: Scene) -> Mistakes:
+def projectors(s: StageRun) -> Mistakes:
     """The projection of the classification head."""
-    x = s.given()
-    yield from affine(s, x, s.name)
+    yield from projections(s)
     if "weighted_layers" in s.used:
-        yield "layer_weights ignored: the last layer", linear(states(s)[-1], **s.weights(s.name))
+        yield "layer_weights ignored: the last layer", linear(states(s)[-1], **s.weights())
 
 
-def means(s: Scene) -> Mistakes:
+def means(s: StageRun) -> Mistakes:
     """Frames averaged otherwise."""
     z = s.given()
     frames, factor = z.shape[1], s.config.squeeze_factor
@@ -94,17 +88,17 @@ def means(s: Scene) -> Mistakes:
     yield "padding in the sum, but not in the count", z.sum(axis=1) / count
 
 
-def logits(s: Scene) -> Mistakes:
+def logits(s: StageRun) -> Mistakes:
     """Scores of tokens or labels."""
-    path, x = "lm_head" if s.model.head == "ctc" else "classifier", s.given()
-    yield from affine(s, x, path)
+    x, p = s.given(), s.weights("lm_head" if s.model.head == "ctc" else "classifier")
+    yield from affine(x, p)
     yield "softmax applied already", softmax(s.right)
     yield "log softmax applied already", log_softmax(s.right)
     if s.model.head == "ctc" and s.used["encoder.upsample.projection"].shape[2] == x.shape[2]:
-        yield "upsampling skipped", linear(states(s)[-1], **s.weights(path))
+        yield "upsampling skipped", linear(states(s)[-1], **p)
 
 
-def log_probabilities(s: Scene) -> Mistakes:
+def log_probabilities(s: StageRun) -> Mistakes:
     """Log softmax of the logits."""
     x = s.given()
     yield "logarithm to base 2", s.right / math.log(2)
@@ -114,7 +108,7 @@ def log_probabilities(s: Scene) -> Mistakes:
     yield "softmax over time instead of tokens", log_softmax(x.swapaxes(1, 2)).swapaxes(1, 2)
 
 
-def lattices(s: Scene) -> Mistakes:
+def lattices(s: StageRun) -> Mistakes:
     """CTC with other lengths or another blank, seen in the lattice."""
     log_probs, blank = s.used["log_probs"], s.config.pad_token_id
     targets, lengths = _targets(s)
@@ -127,7 +121,7 @@ def lattices(s: Scene) -> Mistakes:
         yield f"blank is token {other} instead of {blank}", ctc_alpha(log_probs, targets, _frames(s), lengths, blank=other)
 
 
-def losses(s: Scene) -> Mistakes:
+def losses(s: StageRun) -> Mistakes:
     """The losses of the clips."""
     log_probs, blank, keep = s.used["log_probs"], s.config.pad_token_id, s.config.ctc_zero_infinity
     targets, lengths = _targets(s)
@@ -145,7 +139,7 @@ def losses(s: Scene) -> Mistakes:
         yield f"blank is token {other} instead of {blank}", loss(_frames(s), blank=other)
 
 
-def reductions(s: Scene) -> Mistakes:
+def reductions(s: StageRun) -> Mistakes:
     """One loss of many, in another way."""
     yield "in bits instead of nats", s.right / math.log(2)
     yield "sign missing", -s.right
@@ -165,7 +159,7 @@ def reductions(s: Scene) -> Mistakes:
             yield f"reduction {way!r} instead of {rule!r}" if way in ("sum", "none", "mean") else way, value
 
 
-def _mean_cross_entropies(s: Scene) -> Mistakes:
+def _mean_cross_entropies(s: StageRun) -> Mistakes:
     scores, labels = s.used["logits"], np.asarray(s.inputs.labels).reshape(-1)
     kept = int((labels != -100).sum())
     total = cross_entropy(scores, labels) * kept
@@ -175,17 +169,17 @@ def _mean_cross_entropies(s: Scene) -> Mistakes:
     yield "log softmax missing", np.asarray(-scores[rows, labels[rows]].mean())
 
 
-def _targets(s: Scene) -> tuple[Array, Array]:
+def _targets(s: StageRun) -> tuple[Array, Array]:
     assert s.inputs.labels is not None  # there is no CTC stage without labels
     return clean_labels(s.inputs.labels, blank=s.config.pad_token_id, vocab_size=s.config.vocab_size)
 
 
-def _frames(s: Scene) -> Array:
+def _frames(s: StageRun) -> Array:
     batch, frames = s.used["log_probs"].shape[:2]
     return np.full(batch, frames) if s.lengths is None else s.lengths
 
 
-def _other_blanks(s: Scene) -> list[int]:
+def _other_blanks(s: StageRun) -> list[int]:
     """The first and the last token, unless they are the blank or stand in a target."""
     targets, lengths = _targets(s)
     spelled = {int(token) for row, n in zip(targets, lengths, strict=True) for token in row[:n]}

@@ -1,6 +1,8 @@
 """Known mistakes in the layers that SEW and SEW-D share: norms, affine maps, convolutions, masks, the squeeze."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -10,95 +12,94 @@ from sewnp.layers.linear import linear
 from sewnp.layers.masking import Masking, frame_mask, squeeze_mask
 from sewnp.layers.normalization import group_norm, layer_norm
 from sewnp.layers.squeeze import squeeze
-from sewnp.mistakes.stage_run import Mistakes, Scene
+from sewnp.mistakes.stage_run import Mistakes, StageRun
 from sewnp.networks.frontend import CONV_NORM_EPS
-from sewnp.types import Array
+from sewnp.networks.stages import layer_of
+from sewnp.types import Array, Weights
 
 EPS = (0.0, 1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
 
-WORDS = {
-    "gelu": "erf GELU",
-    "gelu_python": "erf GELU",
-    "gelu_new": "tanh GELU",
-    "gelu_accurate": "tanh GELU",
-    "gelu_pytorch_tanh": "tanh GELU",
-    "gelu_python_tanh": "tanh GELU",
-}
+WORDS = dict.fromkeys(("gelu", "gelu_python"), "erf GELU") | dict.fromkeys(
+    ("gelu_new", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"), "tanh GELU"
+)
 
 
-def activations(s: Scene, x: Array | None = None) -> Mistakes:
+def activations(s: StageRun) -> Mistakes:
     """Every activation but the right one, and none at all."""
     inside = s.name.startswith(("encoder.layers", "encoder.encoder"))
-    expected = s.config.hidden_act if inside else s.config.feat_extract_activation
-    x = s.given() if x is None else x
+    yield from _others(s.config.hidden_act if inside else s.config.feat_extract_activation, s.given())
+
+
+def _others(expected: str, x: Array) -> Mistakes:
+    """Every other activation; one of several names for the same function is enough."""
     tried = {ACTIVATIONS[expected]}
-    for name, bend in ACTIVATIONS.items():
-        if bend not in tried:
-            tried.add(bend)
+    for name, other in ACTIVATIONS.items():
+        if other not in tried:
+            tried.add(other)
             said = f"{WORDS.get(name, name)} instead of {WORDS.get(expected, expected)}"
-            yield "activation skipped" if name == "linear" else said, bend(x)
+            yield "activation skipped" if name == "linear" else said, other(x)
 
 
-def position_activations(s: Scene) -> Mistakes:
+def position_activations(s: StageRun) -> Mistakes:
     """The same behind the position convolution, whose last frame goes where K is even."""
-    y = s.used["encoder.pos_conv_embed.conv"]
+    y, expected = s.given(), s.config.feat_extract_activation
     even = s.config.num_conv_pos_embeddings % 2 == 0
-    yield from activations(s, y[:, :-1] if even else y)
-    bend = ACTIVATIONS[s.config.feat_extract_activation]
+    yield from _others(expected, y[:, :-1] if even else y)
+    right = ACTIVATIONS[expected]
     if even:
-        yield "first frame dropped instead of the last", bend(y[:, 1:])
-        yield "last frame of an even kernel not dropped", bend(y)
+        yield "first frame dropped instead of the last", right(y[:, 1:])
+        yield "last frame of an even kernel not dropped", right(y)
     else:
-        yield "last frame of an odd kernel dropped", bend(y[:, :-1])
+        yield "last frame of an odd kernel dropped", right(y[:, :-1])
 
 
-def layer_norms(s: Scene) -> Mistakes:
-    """Layer norms with another eps, another variance, or without a part."""
-    x, p = s.given(), s.weights(s.name)  # a norm stands in the checkpoint where it stands among the stages
-    weight, bias, eps = p["weight"], p["bias"], _eps(s)
-    one, zero, channels = np.ones_like(weight), np.zeros_like(bias), x.shape[-1]
+def _norms(said: str, norm: Callable[..., Array], p: Weights, eps: float, count: int) -> Mistakes:
+    """What goes wrong in any norm: another eps, another variance, a part missing.  count: numbers that one mean is taken over."""
+    weight, bias = p["weight"], p["bias"]
+    one, zero = np.ones_like(weight), np.zeros_like(bias)
     for other in EPS:
         if other != eps:
-            yield f"layer norm with eps {other:g} (expected {eps:g})", layer_norm(x, weight, bias, eps=other)
-    if channels > 1:
-        r = channels / (channels - 1)  # x / sqrt(r v + eps) is x / sqrt(r) / sqrt(v + eps / r)
-        yield "layer norm with unbiased variance", layer_norm(x, weight / math.sqrt(r), bias, eps=eps / r)
-    yield "layer norm without weight", layer_norm(x, one, bias, eps=eps)
-    yield "layer norm without bias", layer_norm(x, weight, zero, eps=eps)
-    yield "layer norm without weight and bias", layer_norm(x, one, zero, eps=eps)
-    yield "layer norm without subtracting the mean", x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + eps) * weight + bias
+            yield f"{said} with eps {other:g} (expected {eps:g})", norm(weight, bias, eps=other)
+    r = count / max(count - 1, 1)  # x / sqrt(r v + eps) is x / sqrt(r) / sqrt(v + eps / r)
+    yield f"{said} with unbiased variance", norm(weight / math.sqrt(r), bias, eps=eps / r)
+    yield f"{said} without weight", norm(one, bias, eps=eps)
+    yield f"{said} without bias", norm(weight, zero, eps=eps)
+    yield f"{said} without weight and bias", norm(one, zero, eps=eps)
+
+
+def layer_norms(s: StageRun) -> Mistakes:
+    """Layer norms done wrongly."""
+    x, p, eps = s.given(), s.weights(), s.config.layer_norm_eps
+    if s.name.startswith("feature_extractor"):
+        eps = CONV_NORM_EPS
+    elif s.name == "layer_norm":
+        eps = s.config.frames_eps
+    yield from _norms("layer norm", partial(layer_norm, x), p, eps, x.shape[-1])
+    length = np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + eps)
+    yield "layer norm without subtracting the mean", x / length * p["weight"] + p["bias"]
     yield "layer norm skipped", x
     if x.ndim == 3 and x.shape[1] > 1:
-        yield "group norm over time instead of layer norm", group_norm(x, weight, bias, groups=channels, eps=eps)
+        yield "group norm over time instead of layer norm", group_norm(x, **p, groups=x.shape[-1], eps=eps)
 
 
-def conv_norms(s: Scene) -> Mistakes:
+def conv_norms(s: StageRun) -> Mistakes:
     """The norm of a convolution: of the first, over time, or of each, over channels."""
     if s.config.feat_extract_norm == "layer":
         yield from layer_norms(s)
         return
-    x, p = s.near("conv"), s.weights(s.name)
-    weight, bias, eps = p["weight"], p["bias"], CONV_NORM_EPS
-    one, zero = np.ones_like(weight), np.zeros_like(bias)
+    x, p, eps = s.given(), s.weights(), CONV_NORM_EPS
     batch, frames, channels = x.shape
-    for other in EPS:
-        if other != eps:
-            yield f"group norm with eps {other:g} (expected {eps:g})", group_norm(x, weight, bias, groups=channels, eps=other)
-    r = frames / max(frames - 1, 1)
-    yield "group norm with unbiased variance", group_norm(x, weight / math.sqrt(r), bias, groups=channels, eps=eps / r)
-    yield "group norm without weight", group_norm(x, one, bias, groups=channels, eps=eps)
-    yield "group norm without bias", group_norm(x, weight, zero, groups=channels, eps=eps)
-    yield "group norm without weight and bias", group_norm(x, one, zero, groups=channels, eps=eps)
-    yield "group norm with one group for all channels", group_norm(x, weight, bias, groups=1, eps=eps)
-    together = x.reshape(1, batch * frames, channels)
-    yield "statistics over the whole batch", group_norm(together, weight, bias, groups=channels, eps=eps).reshape(x.shape)
-    yield "layer norm instead of group norm", layer_norm(x, weight, bias, eps=eps)
+    yield from _norms("group norm", partial(group_norm, x, groups=channels), p, eps, frames)
+    yield "group norm with one group for all channels", group_norm(x, **p, groups=1, eps=eps)
+    together = group_norm(x.reshape(1, batch * frames, channels), **p, groups=channels, eps=eps)
+    yield "statistics over the whole batch", together.reshape(x.shape)
+    yield "layer norm instead of group norm", layer_norm(x, **p, eps=eps)
     yield "group norm skipped", x
     if s.inputs.attention_mask is not None:
-        yield "statistics without padding", _without_padding(s, x) * weight + bias
+        yield "statistics without padding", _without_padding(s, x) * p["weight"] + p["bias"]
 
 
-def _without_padding(s: Scene, x: Array) -> Array:
+def _without_padding(s: StageRun, x: Array) -> Array:
     """Each clip normalised by the mean and variance of its real frames alone."""
     samples = np.asarray(s.inputs.attention_mask).sum(axis=1)
     normalised = np.empty_like(x)
@@ -108,11 +109,11 @@ def _without_padding(s: Scene, x: Array) -> Array:
     return normalised
 
 
-def convolutions(s: Scene) -> Mistakes:
+def convolutions(s: StageRun) -> Mistakes:
     """Strided convolutions with a kernel read wrongly, or from the wrong place."""
     x = s.given()
     x = x if x.ndim == 3 else x[:, :, None]
-    p, stride = s.weights(s.name), s.config.conv_stride[s.layer]
+    p, stride = s.weights(), s.config.conv_stride[layer_of(s.name)]
     weight, bias = p["weight"], p.get("bias")
     out, channels, kernel = weight.shape
     if bias is not None:
@@ -128,9 +129,9 @@ def convolutions(s: Scene) -> Mistakes:
         yield "padded on both sides", conv1d(padded, weight, bias, stride=stride)
 
 
-def position_convolutions(s: Scene) -> Mistakes:
+def position_convolutions(s: StageRun) -> Mistakes:
     """The position convolution with other padding, groups or taps."""
-    x, weight, bias = s.given(0), s.given(1), s.weights(s.name)["bias"]
+    x, weight, bias = s.given(0), s.given(1), s.weights()["bias"]
     groups, stride = s.config.num_conv_pos_embedding_groups, s.config.squeeze_factor
     out, width, kernel = weight.shape
 
@@ -157,7 +158,7 @@ def position_convolutions(s: Scene) -> Mistakes:
         yield "channels dealt to the groups in turn instead of in blocks", run(x=x[:, :, np.argsort(order)])
 
 
-def folded_weights(s: Scene) -> Mistakes:
+def folded_weights(s: StageRun) -> Mistakes:
     """Weight norm over other axes than all channels of a tap, or left out."""
     p = s.weights("encoder.pos_conv_embed.conv")
     g, v = p["weight_g"], p["weight_v"]
@@ -169,21 +170,20 @@ def folded_weights(s: Scene) -> Mistakes:
     yield "taps in reverse order", weight_norm(g, v)[:, :, ::-1]
 
 
-def affine(s: Scene, x: Array, path: str) -> Mistakes:
+def affine(x: Array, p: Weights) -> Mistakes:
     """An affine map without bias, or with the weight turned."""
-    p = s.weights(path)
     weight, bias = p["weight"], p["bias"]
     yield "bias missing", linear(x, weight)
     if weight.shape[0] == weight.shape[1]:
         yield "weight used untransposed", linear(x, weight.T, bias)
 
 
-def projected(s: Scene) -> Mistakes:
-    """The projection to the hidden size."""
-    yield from affine(s, s.given(), s.name)
+def projections(s: StageRun) -> Mistakes:
+    """An affine map of what the stage is given."""
+    yield from affine(s.given(), s.weights())
 
 
-def replaced_frames(s: Scene) -> Mistakes:
+def replaced_frames(s: StageRun) -> Mistakes:
     """SpecAugment's frames."""
     x, embed = s.given(), s.weights("masked_spec_embed")
     hidden = np.asarray(s.inputs.mask_time_indices, dtype=bool)[:, :, None]
@@ -193,21 +193,19 @@ def replaced_frames(s: Scene) -> Mistakes:
     yield "the other frames replaced", np.where(hidden, x, embed)
 
 
-def zeroed_frames(s: Scene) -> Mistakes:
+def zeroed_frames(s: StageRun) -> Mistakes:
     """Padding set to zero."""
     x, mask = s.given(0), s.given(1)[:, :, None]
     yield "padded frames not zeroed", x
     yield "real frames zeroed instead of padded ones", np.where(mask, 0.0, x)
 
 
-def frame_masks(s: Scene) -> Mistakes:
+def frame_masks(s: StageRun) -> Mistakes:
     """Masks over frames by other rules."""
-    lengths, frames, rule = s.lengths, s.right.shape[1], s.model.masking
+    lengths, frames, hop = s.lengths, s.right.shape[1], s.config.hop
     assert lengths is not None  # there is no frame mask without an attention mask
-    other: Masking = "floor" if rule == "any" else "any"
     samples = np.asarray(s.inputs.attention_mask).sum(axis=1).astype(np.int64)
-    hop = s.config.hop
-    yield f'mask rule "{other}" instead of "{rule}"', frame_mask(lengths, frames, masking=other)
+    yield _other_rule(s, partial(frame_mask, lengths, frames))
     for off, said in ((1, "one frame too many"), (-1, "one frame too few")):
         yield said, frame_mask(np.maximum(lengths + off, 0), frames)
     yield "frames counted as samples // hop", frame_mask(samples // hop, frames)
@@ -216,19 +214,23 @@ def frame_masks(s: Scene) -> Mistakes:
     yield "padding counted as real", np.ones_like(s.right)
 
 
-def squeezed_masks(s: Scene) -> Mistakes:
+def squeezed_masks(s: StageRun) -> Mistakes:
     """Masks over squeezed frames by other rules."""
-    mask, factor, rule = s.used["frame_mask"], s.config.squeeze_factor, s.model.masking
-    other: Masking = "floor" if rule == "any" else "any"
+    mask, factor = s.given(), s.config.squeeze_factor
     kept = mask[:, : s.right.shape[1] * factor]
-    yield f'mask rule "{other}" instead of "{rule}"', squeeze_mask(mask, factor, masking=other)
+    yield _other_rule(s, partial(squeeze_mask, mask, factor))
     yield "first frame of each group decides", kept[:, ::factor]
     yield "last frame of each group decides", kept[:, factor - 1 :: factor]
     yield "mask inverted", ~s.right
     yield "padding counted as real", np.ones_like(s.right)
 
 
-def pools(s: Scene) -> Mistakes:
+def _other_rule(s: StageRun, mask: Callable[..., Array]) -> tuple[str, Array]:
+    other: Masking = "floor" if s.model.masking == "any" else "any"
+    return f'mask rule "{other}" instead of "{s.model.masking}"', mask(masking=other)
+
+
+def pools(s: StageRun) -> Mistakes:
     """Other ways to make one frame of several."""
     x, factor = s.given(), s.config.squeeze_factor
     batch, frames, channels = x.shape
@@ -245,7 +247,7 @@ def pools(s: Scene) -> Mistakes:
         yield "mean over the real frames of a group only", groups.sum(axis=2) / np.maximum(real, 1)[:, :, None]
 
 
-def squeezes(s: Scene) -> Mistakes:
+def squeezes(s: StageRun) -> Mistakes:
     """The sum of pool and position."""
     pool, position = s.given(0), s.given(1)
     n = pool.shape[1]
@@ -255,15 +257,9 @@ def squeezes(s: Scene) -> Mistakes:
         yield "first position dropped instead of the last", pool + position[:, 1 : n + 1]
 
 
-def waveforms(s: Scene) -> Mistakes:
+def waveforms(s: StageRun) -> Mistakes:
     """The waveform before anything is done to it."""
     x = s.right
     spread = np.sqrt(x.var(axis=1, keepdims=True) + 1e-7)
     yield "normalised a second time", (x - x.mean(axis=1, keepdims=True)) / spread
     yield "scaled to 16 bits", x * 32768.0
-
-
-def _eps(s: Scene) -> float:
-    if s.name.startswith("feature_extractor"):
-        return CONV_NORM_EPS
-    return float(s.config.frames_eps if s.name == "layer_norm" else s.config.layer_norm_eps)

@@ -1,4 +1,4 @@
-"""A stage and everything that it was computed from: where mistakes are tried out."""
+"""A stage of a run and everything that it was computed from: where mistakes are tried out."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,18 +7,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from sewnp.config import Config
 from sewnp.errors import TraceError
 from sewnp.layers.masking import frame_lengths
 from sewnp.model import Model
-from sewnp.networks.base import FAMILIES
-from sewnp.networks.stages import input_names, layer_of
+from sewnp.networks.stages import input_names, layer_of, stage_of
 from sewnp.numerics.trace import Inputs
 from sewnp.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class StageRun:
     """One stage of one run."""
 
     name: str
@@ -33,49 +31,35 @@ class Scene:
     @property
     def config(self) -> Any:
         """The configuration; of either family, so that fields of only one need no ceremony."""
-        config: Config = self.model.config
-        return config
-
-    @cached_property
-    def layer(self) -> int:
-        """Number of the layer that the stage belongs to, 0 for those outside."""
-        return layer_of(self.name)
+        return self.model.config
 
     @property
     def scope(self) -> str:
         """The stage's name without its last part."""
         return self.name.rpartition(".")[0]
 
-    def near(self, name: str) -> Array:
-        """A stage of the same scope."""
-        return self.used[f"{self.scope}.{name}" if self.scope else name]
+    @cached_property
+    def near(self) -> dict[str, Array]:
+        """The stages of the same scope, by the last part of their names."""
+        return {name.removeprefix(f"{self.scope}."): x for name, x in self.used.items() if name.startswith(f"{self.scope}.")}
 
-    def has(self, name: str) -> bool:
-        """Whether the same scope has such a stage."""
-        return (f"{self.scope}.{name}" if self.scope else name) in self.used
-
-    def given(self, number: int = 0) -> Array:
-        """What the stage was computed from: the input of that number in its row of the stage list."""
-        names = input_names(self.name, self.config)[number]
+    def source(self, number: int = 0, *, of: str = "") -> str:
+        """The stage that this one, or another, was computed from: the input of that number in its row of the stage list."""
+        names = input_names(of or self.name, self.config)[number]
         for name in names:
             if name in self.used:
-                return self.used[name]
-        raise TraceError(f"{self.name}: none of {names} is in the run")
+                return name
+        raise TraceError(f"{of or self.name}: none of {names} is in the run")
 
-    def of_layer(self, name: str) -> Array:
-        """A stage of the same layer, ``{i}`` in its name."""
-        return self.used[name.format(i=self.layer)]
+    def given(self, number: int = 0) -> Array:
+        """The value of its input of that number."""
+        return self.used[self.source(number)]
 
-    @property
-    def layer_input(self) -> Array:
-        """What went into the layer of the stage."""
-        family = FAMILIES[self.config.model_type]
-        return self.used[family.layer_output.format(i=self.layer - 1) if self.layer else family.layer_input]
-
-    def weights(self, path: str) -> Any:
-        """What stands at a path of the base model's weights, with ``{i}`` in it, or of the head's."""
+    def weights(self, path: str = "") -> Any:
+        """What stands at a path of the base model's weights or the head's: by default, where transformers' module of the stage has its own."""
+        path = path or stage_of(self.name).module.format(i=layer_of(self.name))
         level: Any = self.model.weights if path in self.model.weights else self.model.weights[self.config.prefix]
-        for part in path.format(i=self.layer).split("."):
+        for part in path.split("."):
             level = level[int(part)] if isinstance(level, list) else level[part]
         return level
 
@@ -89,7 +73,7 @@ class Scene:
 
 
 Mistakes: TypeAlias = Iterator[tuple[str, Array]]
-"""What was done wrongly, in words, and the value that the stage then has."""
+"""What was done wrongly, in words, and the value that the stage then has: each computed when it is asked for."""
 
-Variant: TypeAlias = Callable[[Scene], Mistakes]
-"""All mistakes of one kind that can be made at a stage, each computed when it is asked for."""
+KnownMistakes: TypeAlias = Callable[[StageRun], Mistakes]
+"""All known mistakes of one kind of stage."""

@@ -33,12 +33,13 @@ class Stage:
     group: str
     """The part of the network that it belongs to: a key of :data:`GROUPS`."""
     inputs: tuple[str, ...] = ()
-    """The stages that it is computed from.  Where one of several precedes it, all are there with ``|`` between, of which the first that a
-    run has is the one; ``{h}`` is the number of the layer before, ``{last}`` that of the last convolution."""
+    """The stages that it is computed from, what goes past a block before what comes out of it.  Where one of several precedes it, all are
+    there with ``|`` between, of which the first that a run has is the one; ``{h}`` is the number of the layer before, ``{last}`` that of the
+    last convolution."""
     kind: Kind = "float"
     module: str = ""
     """Where a model of transformers has it, with ``|`` between several places: the module's path, whose output it is, or ``path.input``, what
-    the module is given; other marks as in ``sewnp.numerics``, which also knows the places that depend on the configuration."""
+    the module is given; other marks as in ``sewnp.ports``, which also knows the places that depend on the configuration."""
     form: Form = "same"
     """How it lies there."""
     dropout: str = ""
@@ -229,7 +230,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         f"{_SEW_D}.attention.output.residual", "B N H", "that plus the layer's input", "sew-d",
-        (f"{_SEW_D}.attention.output.dense", _SEW_D_INPUT), module=f"{_SEW_D}.attention.output.LayerNorm.input",
+        (_SEW_D_INPUT, f"{_SEW_D}.attention.output.dense"), module=f"{_SEW_D}.attention.output.LayerNorm.input",
     ),
     Stage(
         f"{_SEW_D}.attention.output.LayerNorm", "B N H", "layer norm of that", "sew-d", (f"{_SEW_D}.attention.output.residual",),
@@ -249,7 +250,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         f"{_SEW_D}.output.residual", "B N H", "that plus what went into the feed-forward", "sew-d",
-        (f"{_SEW_D}.output.dense", f"{_SEW_D}.attention.output.LayerNorm"), module=f"{_SEW_D}.output.LayerNorm.input",
+        (f"{_SEW_D}.attention.output.LayerNorm", f"{_SEW_D}.output.dense"), module=f"{_SEW_D}.output.LayerNorm.input",
     ),
     Stage(
         f"{_SEW_D}.output.LayerNorm", "B N H", "the layer's output", "sew-d", (f"{_SEW_D}.output.residual",),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import TraceError
-from sewnp.mistakes.table import name_causes
+from sewnp.mistakes import name_mistakes
 from sewnp.model import Model
 from sewnp.numerics.budgets import budgets, local_budgets
 from sewnp.numerics.compare import Comparison, compare, judge_replay, metadata_problems
@@ -74,4 +74,4 @@ def _judge_with(
     result = compare(recorder.values, theirs, budgets(recorder.values, honest, precision), names=chosen(recorder.values, stages))
     replayed = replay(model, theirs, inputs)
     local = local_budgets(model, inputs, honest, precision)
-    return name_causes(judge_replay(result, replayed.local, theirs, local), model, replayed, theirs, local)
+    return name_mistakes(judge_replay(result, replayed.local, theirs, local), model, replayed, theirs, local)

@@ -9,8 +9,9 @@ import pytest
 from numerics.cases import CASES, allowed, case, diagnosed, origins, planted
 from scipy.special import erf
 
-from sewnp.mistakes.stage_run import Scene
-from sewnp.mistakes.table import VARIANTS, in_words, mistakes
+from sewnp.mistakes import StageRun, mistakes_of
+from sewnp.mistakes.naming import in_words
+from sewnp.mistakes.table import MISTAKES
 from sewnp.networks.stages import STAGES, stage_of
 from sewnp.numerics import Precision, run_in
 from sewnp.numerics.measure import largest_error
@@ -34,7 +35,7 @@ def everything_planted(name: str, precision: Precision) -> dict[tuple[str, str],
     for stage in honest:
         if ".1." in stage:
             continue  # one layer is enough
-        for mistake, value in quietly(Scene(stage, exact, wide, inputs, wide[stage])):
+        for mistake, value in quietly(StageRun(stage, exact, wide, inputs, wide[stage])):
             theirs = honest | {stage: value.astype(honest[stage].dtype) if value.dtype.kind == "f" else value}
             (row,) = diagnosed(name, theirs, precision, names=[stage]).rows
             if row.origin:
@@ -50,9 +51,9 @@ def says(cause: str, mistake: str) -> bool:
     return mistake in cause.split(" or ") or set(mistake.split()) <= set(cause.split())
 
 
-def quietly(scene: Scene) -> list[tuple[str, Array]]:
+def quietly(run: StageRun) -> list[tuple[str, Array]]:
     with np.errstate(all="ignore"):
-        return list(mistakes(scene))
+        return list(mistakes_of(run))
 
 
 @pytest.mark.parametrize(("name", "precision"), SWEEPS)
@@ -61,7 +62,7 @@ def test_every_mistake_is_named(name: str, precision: Precision) -> None:
         assert says(cause, mistake), f"{stage}: {mistake} was called {cause or 'nothing'}"
 
 
-def test_no_variant_is_dead() -> None:
+def test_no_mistake_is_dead() -> None:
     """Every mistake of every kind of stage can be seen in some run."""
     known, seen = set(), set()
     for name, precision in SWEEPS:
@@ -69,14 +70,14 @@ def test_no_variant_is_dead() -> None:
         values = run_in(model, inputs, "float64")
         for stage in values:
             kind = stage_of(stage).name
-            known |= {(kind, mistake) for mistake, _ in quietly(Scene(stage, model, values, inputs, values[stage]))}
+            known |= {(kind, mistake) for mistake, _ in quietly(StageRun(stage, model, values, inputs, values[stage]))}
         seen |= {(stage_of(stage).name, mistake) for stage, mistake in everything_planted(name, precision)}
     assert sorted({mistake for _, mistake in known} - {mistake for _, mistake in seen}) == []
     assert {kind for kind, _ in seen} == {stage.name for stage in STAGES}
 
 
 def test_every_kind_of_stage_has_its_mistakes() -> None:
-    assert set(VARIANTS) == {stage.name for stage in STAGES}
+    assert set(MISTAKES) == {stage.name for stage in STAGES}
 
 
 # -- the same again, but with values that are computed here, by other hands ------------------------------------------------------------

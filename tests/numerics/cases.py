@@ -9,7 +9,7 @@ import numpy as np
 
 from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.loading import from_config
-from sewnp.mistakes.table import name_causes
+from sewnp.mistakes import name_mistakes
 from sewnp.model import Model
 from sewnp.numerics import (
     Comparison,
@@ -167,7 +167,7 @@ def diagnosed(
     whole, local = allowed(name, precision)
     replayed = replay(model, theirs, inputs)
     judged = judge_replay(compare(truth(name), theirs, whole, names=names), replayed.local, theirs, local)
-    return name_causes(judged, model, replayed, theirs, local)
+    return name_mistakes(judged, model, replayed, theirs, local)
 
 
 def origins(result: Comparison) -> dict[str, str]:

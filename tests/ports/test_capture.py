@@ -8,7 +8,7 @@ import torch
 
 import originals
 from sewnp.errors import ConfigError, InputError
-from sewnp.mistakes.table import name_causes
+from sewnp.mistakes import name_mistakes
 from sewnp.model import Model
 from sewnp.networks.stages import stage_of
 from sewnp.numerics import (
@@ -134,7 +134,7 @@ def test_fused_attention_shows_no_scores_and_agrees_on_clips_that_are_all_paddin
     inputs = Inputs(x, mask)
     replayed = replay(ours, found, inputs)
     judged = judge_replay(result, replayed.local, found, allowed)
-    named = name_causes(judged, ours, replayed, found, allowed)
+    named = name_mistakes(judged, ours, replayed, found, allowed)
     assert {row.cause for row in named.rows if row.origin} == {"rows without a key attend uniformly instead of to nothing"}
 
 
