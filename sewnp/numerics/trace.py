@@ -35,14 +35,16 @@ class Inputs:
         """As keyword arguments of a model."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
+    def given(self) -> dict[str, Array]:
+        """Those that were given, as arrays."""
+        return {name: np.asarray(value) for name, value in self.arguments().items() if value is not None}
+
     def digest(self) -> str:
         """A hash of all of them; the same values in another dtype have the same."""
         digest = hashlib.sha256()
-        for name, value in self.arguments().items():
-            if value is not None:
-                array = np.asarray(value)
-                digest.update(f"{name} {array.shape} ".encode())
-                digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
+        for name, array in self.given().items():
+            digest.update(f"{name} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array, dtype=np.float64).tobytes())
         return digest.hexdigest()
 
 
@@ -136,8 +138,7 @@ def write_trace(path: str | Path, recorded: Trace) -> None:
     The order of the stages stands in the metadata under ``order``; the arguments of the run stand beside them as ``inputs.input_values`` and
     so on, so that whoever has the file and the model can repeat it.  The same trace gives the same bytes.
     """
-    arguments = {} if recorded.inputs is None else recorded.inputs.arguments()
-    given = {f"{INPUT}{name}": np.asarray(value) for name, value in arguments.items() if value is not None}
+    given = {} if recorded.inputs is None else {INPUT + name: value for name, value in recorded.inputs.given().items()}
     meta = {**recorded.metadata, "order": json.dumps(list(recorded))}
     # SafetensorError: a full disk
     with whole_file(Path(path), TraceError) as scratch, naming(path, TraceError, "could not be written", (SafetensorError,)):

@@ -73,7 +73,7 @@ def from_torch(
 
     watch = _Watch({path for path, target in names.items() if target.stage is not None})
     parameter = next(hf_model.parameters())
-    tensors = {name: torch.tensor(x, device=parameter.device) for name, x in inputs.arguments().items() if x is not None}
+    tensors = {name: torch.tensor(x, device=parameter.device) for name, x in inputs.given().items()}
     tensors["input_values"] = tensors["input_values"].to(parameter.dtype)
     watch.values["input_values"] = _array(tensors["input_values"])
     with torch.no_grad(), watch.over(hf_model, torch):

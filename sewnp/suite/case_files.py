@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -14,27 +15,15 @@ from sewnp.layers.observe import within
 from sewnp.layers.softmax import log_softmax
 from sewnp.layers.spec_augment import mask_frames
 from sewnp.networks.stages import stage_of
-from sewnp.numerics.budgets import FACTOR, FLOOR, budgets
+from sewnp.numerics.budgets import budgets
 from sewnp.numerics.jitter import honest_runs
-from sewnp.numerics.measure import largest_error
-from sewnp.numerics.precision import EPS, in_precision
-from sewnp.numerics.stage_files import INPUT
-from sewnp.numerics.trace import Recorder, trace
+from sewnp.numerics.precision import in_precision
+from sewnp.numerics.trace import Recorder, trace, write_trace
 from sewnp.speech.features import FeatureExtractor
 from sewnp.speech.tokenizer import CTCTokenizer
-from sewnp.suite.kinds import (
-    Case,
-    CTCCase,
-    FeatureCase,
-    NetworkCase,
-    SpecAugmentCase,
-    TokenizerCase,
-    covers,
-    inputs_of,
-    model_of,
-    random_of,
-)
+from sewnp.suite.cases import KINDS, Case, CTCCase, FeatureCase, NetworkCase, SpecAugmentCase, TokenizerCase
 from sewnp.suite.layout import EXPECTED, INPUTS, STAGES, write_lines
+from sewnp.suite.networks import covers, inputs_of, model_of, random_of
 from sewnp.types import Array
 
 NORMALISATION_EPS = 1e-7
@@ -47,53 +36,44 @@ def write_case(case: Case, folder: Path, seed: int) -> dict[str, Any]:
     folder.mkdir(parents=True)
     match case:
         case NetworkCase():
-            return _write_network(case, folder, seed)
+            covered, required = _write_network(case, folder, seed)
         case CTCCase():
-            return _write_ctc(case, folder, seed)
+            covered, required = _write_ctc(case, folder, seed)
         case FeatureCase():
-            return _write_features(case, folder, seed)
+            covered, required = _write_features(case, folder, seed)
         case SpecAugmentCase():
-            return _write_spec_augment(case, folder, seed)
+            covered, required = _write_spec_augment(case, folder, seed)
         case TokenizerCase():
-            return _write_tokenizer(case, folder)
-
-
-def _entry(
-    case: Case, kind: str, *, covers: Sequence[str], required: Sequence[str], dtype: str | None = "float32"
-) -> dict[str, Any]:
-    network = case if isinstance(case, NetworkCase) else None
+            covered, required = _write_tokenizer(case, folder)
     return {
         "name": case.name,
         "title": case.title,
-        "kind": kind,
-        "family": network and network.family,
-        "head": network and network.head,
-        "masking": network and network.masking,
-        "dtype": dtype,
-        "covers": list(covers),
-        "required": list(required),
+        "kind": next(kind for kind, cls in KINDS.items() if isinstance(case, cls)),
+        **{name: getattr(case, name, None) for name in ("family", "head", "masking")},
+        "dtype": None if isinstance(case, TokenizerCase) else "float32",
+        "covers": covered,
+        "required": required,
     }
 
 
-def _write_network(case: NetworkCase, folder: Path, seed: int) -> dict[str, Any]:
+Covered: TypeAlias = tuple[list[str], list[str]]
+"""The branches that a case runs through, and the stages without which it fails."""
+
+
+def _write_network(case: NetworkCase, folder: Path, seed: int) -> Covered:
     model, inputs = model_of(case, seed), inputs_of(case, seed)
     write_checkpoint(folder, Checkpoint(model.config, model.head, model.flat_weights()))
-    given = {name: np.asarray(value) for name, value in inputs.arguments().items() if value is not None}
-    write_tensors(folder / f"{INPUTS}.safetensors", given)
+    write_tensors(folder / f"{INPUTS}.safetensors", inputs.given())
     truth = trace(in_precision(model, "float64"), **inputs.arguments())
     rng = random_of(f"rounding of {case.name}", seed)
     allowed = budgets(truth, honest_runs(model, inputs, jittered=JITTERED, rng=rng))
-    order = json.dumps(list(truth))
-    metadata = {**truth.metadata, "budgets": json.dumps(allowed), "order": order}
-    write_tensors(folder / f"{EXPECTED}.safetensors", {**truth, **{INPUT + name: value for name, value in given.items()}}, metadata)
-    kinds = {name: stage_of(name) for name in truth}
-    said = {name: (kind.axes, kind.meaning) for name, kind in kinds.items()}
-    _write_stages(folder, truth, allowed, said)
+    _write_stages(folder, truth, allowed)
+    write_trace(folder / f"{EXPECTED}.safetensors", replace(truth, metadata={**truth.metadata, "budgets": json.dumps(allowed)}))
     final = "encoder.last_hidden_state" if model.head is None else "logits"
-    return _entry(case, "network", covers=covers(case, model.config, inputs), required=[final, *(["loss"] if case.labels else [])])
+    return covers(case, model.config, inputs), [final, *(["loss"] if case.labels else [])]
 
 
-def _write_ctc(case: CTCCase, folder: Path, seed: int) -> dict[str, Any]:
+def _write_ctc(case: CTCCase, folder: Path, seed: int) -> Covered:
     labels = np.array(case.labels, dtype=np.int64)
     # one frame more than any clip has, so that what lies behind the lengths shows when it is read
     shape = (len(labels), max(case.input_lengths) + 1, case.vocab_size)
@@ -109,40 +89,30 @@ def _write_ctc(case: CTCCase, folder: Path, seed: int) -> dict[str, Any]:
         "ctc_zero_infinity": case.zero_infinity,
     }
     write_json(folder / "config.json", settings)
-    truth, honest = (_ctc_stages(case, given, dtype) for dtype in (np.float64, np.float32))
-    _write_arrays(folder, given, truth, honest, {name: (stage_of(name).axes, stage_of(name).meaning) for name in truth})
-    said = [f"reduction:{case.reduction}", f"zero_infinity:{str(case.zero_infinity).lower()}", f"blank:{case.blank}"]
     targets, lengths = clean_labels(labels, blank=case.blank, vocab_size=case.vocab_size)
+
+    def stages(dtype: type, zero_infinity: bool = case.zero_infinity) -> dict[str, Array]:
+        recorder = Recorder()
+        log_probs: Array = given["log_probs"].astype(dtype)
+        options: Any = {"blank": case.blank, "reduction": case.reduction, "zero_infinity": zero_infinity}
+        loss = ctc_loss(log_probs, targets, given["input_lengths"], lengths, **options, see=within(recorder, "ctc"))
+        return {**recorder.values, "loss": loss}
+
+    _write_arrays(folder, given, truth=stages(np.float64), honest=stages(np.float32))
     inside = np.arange(1, targets.shape[1]) < lengths[:, None]
-    forced = _ctc_stages(case, given, np.float64, zero_infinity=False)
     found = {
         "repeats": bool((inside & (targets[:, 1:] == targets[:, :-1])).any()),
         "ignored": bool((labels == -100).any()),
         "blanks": bool((labels == case.blank).any()),
-        "infeasible": bool(np.isinf(forced["ctc.losses"]).any()),
+        "infeasible": bool(np.isinf(stages(np.float64, zero_infinity=False)["ctc.losses"]).any()),
         "empty_target": bool((lengths == 0).any()),
         "no_frames": 0 in case.input_lengths,
     }
-    return _entry(case, "ctc", covers=[*said, *(f"ctc:{name}" for name, here in found.items() if here)], required=["loss"])
+    said = [f"reduction:{case.reduction}", f"zero_infinity:{str(case.zero_infinity).lower()}", f"blank:{case.blank}"]
+    return [*said, *(f"ctc:{name}" for name, here in found.items() if here)], ["loss"]
 
 
-def _ctc_stages(case: CTCCase, given: Mapping[str, Array], dtype: Any, zero_infinity: bool | None = None) -> dict[str, Array]:
-    targets, lengths = clean_labels(given["labels"], blank=case.blank, vocab_size=case.vocab_size)
-    recorder = Recorder()
-    loss = ctc_loss(
-        given["log_probs"].astype(dtype),
-        targets,
-        given["input_lengths"],
-        lengths,
-        blank=case.blank,
-        reduction=case.reduction,
-        zero_infinity=case.zero_infinity if zero_infinity is None else zero_infinity,
-        see=within(recorder, "ctc"),
-    )
-    return {**recorder.values, "loss": loss}
-
-
-def _write_features(case: FeatureCase, folder: Path, seed: int) -> dict[str, Any]:
+def _write_features(case: FeatureCase, folder: Path, seed: int) -> Covered:
     rng = random_of(case.name, seed)
     clips = [(case.gain * rng.standard_normal(length) + case.offset).astype(np.float32) for length in case.lengths]
     extractor = FeatureExtractor(**case.config)
@@ -154,7 +124,7 @@ def _write_features(case: FeatureCase, folder: Path, seed: int) -> dict[str, Any
         truth["attention_mask"] = honest["attention_mask"] = mask.astype(np.int64)
     _write_arrays(folder, {f"audio.{i}": clip for i, clip in enumerate(clips)}, truth, honest, said)
     found = {"padding": len(set(case.lengths)) > 1, "mask": mask is not None, "raw": not extractor.do_normalize}
-    return _entry(case, "features", covers=[f"features:{name}" for name, here in found.items() if here], required=["input_values"])
+    return [f"features:{name}" for name, here in found.items() if here], ["input_values"]
 
 
 def _normalised(clips: Sequence[Array], extractor: FeatureExtractor) -> Array:
@@ -171,7 +141,7 @@ def _normalised(clips: Sequence[Array], extractor: FeatureExtractor) -> Array:
     return np.stack(rows)
 
 
-def _write_spec_augment(case: SpecAugmentCase, folder: Path, seed: int) -> dict[str, Any]:
+def _write_spec_augment(case: SpecAugmentCase, folder: Path, seed: int) -> Covered:
     rng, clips, channels = random_of(case.name, seed), len(case.indices), 5
     hidden = np.zeros((clips, case.frames), dtype=bool)
     for row, indices in zip(hidden, case.indices, strict=True):
@@ -182,11 +152,11 @@ def _write_spec_augment(case: SpecAugmentCase, folder: Path, seed: int) -> dict[
         "masked_spec_embed": rng.standard_normal(channels).astype(np.float32),
     }
     truth = {"masked_spec_embed": mask_frames(given["hidden_states"].astype(np.float64), hidden, given["masked_spec_embed"])}
-    _write_arrays(folder, given, truth, truth, {"masked_spec_embed": ("B T H", stage_of("masked_spec_embed").meaning)})
-    return _entry(case, "spec_augment", covers=["spec_augment:alone"], required=["masked_spec_embed"])
+    _write_arrays(folder, given, truth, honest=truth)
+    return ["spec_augment:alone"], ["masked_spec_embed"]
 
 
-def _write_tokenizer(case: TokenizerCase, folder: Path) -> dict[str, Any]:
+def _write_tokenizer(case: TokenizerCase, folder: Path) -> Covered:
     tokenizer = CTCTokenizer.from_files({token: i for i, token in enumerate(case.tokens)}, case.config)
     write_json(folder / "vocab.json", tokenizer.vocab)
     write_json(folder / "tokenizer_config.json", tokenizer.config)
@@ -210,40 +180,27 @@ def _write_tokenizer(case: TokenizerCase, folder: Path) -> dict[str, Any]:
         for name in truth
     ]
     write_lines(folder / STAGES, rows)
-    said = [case.name.replace("-", ":", 1)]
-    return _entry(case, "tokenizer", covers=said, required=["text"], dtype=None)
+    return [case.name.replace("-", ":", 1)], ["text"]
+
+
+Said: TypeAlias = Mapping[str, tuple[str, str]]
+"""Axes and meaning of what has its own in the suite; otherwise they are those of the stage list."""
 
 
 def _write_arrays(
-    folder: Path,
-    given: Mapping[str, Array],
-    truth: Mapping[str, Array],
-    honest: Mapping[str, Array],
-    said: Mapping[str, tuple[str, str]],
+    folder: Path, given: Mapping[str, Array], truth: Mapping[str, Array], honest: Mapping[str, Array], said: Said | None = None
 ) -> None:
     """Inputs, expected values and stages of a case that is no network.  honest: the same stages in float32."""
     write_tensors(folder / f"{INPUTS}.safetensors", given)
     write_tensors(folder / f"{EXPECTED}.safetensors", truth, {"order": json.dumps(list(truth))})
-    allowed = {
-        name: max(FACTOR * largest_error(x, honest[name]), FLOOR * EPS["float32"]) if x.dtype.kind == "f" else 0.0
-        for name, x in truth.items()
-    }
-    _write_stages(folder, truth, allowed, said)
+    _write_stages(folder, truth, budgets(truth, [honest]), said)
 
 
-def _write_stages(
-    folder: Path, truth: Mapping[str, Array], allowed: Mapping[str, float], said: Mapping[str, tuple[str, str]]
-) -> None:
+def _write_stages(folder: Path, truth: Mapping[str, Array], allowed: Mapping[str, float], said: Said | None = None) -> None:
     kinds = {"f": "float", "i": "integer", "b": "boolean"}
-    rows = [
-        {
-            "name": name,
-            "shape": list(x.shape),
-            "axes": said[name][0],
-            "meaning": said[name][1],
-            "kind": kinds[x.dtype.kind],
-            "budget": allowed[name],
-        }
-        for name, x in truth.items()
-    ]
+    rows = []
+    for name, x in truth.items():
+        axes, meaning = (said or {}).get(name) or (stage_of(name).axes, stage_of(name).meaning)
+        row = {"name": name, "shape": list(x.shape), "axes": axes, "meaning": meaning}
+        rows.append(row | {"kind": kinds[x.dtype.kind], "budget": allowed[name]})
     write_lines(folder / STAGES, rows)

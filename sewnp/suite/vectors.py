@@ -1,22 +1,19 @@
 """Conformance vectors: a suite of cases that any port, in any language, can be held against."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from sewnp.errors import InputError, TraceError, check_whole
-from sewnp.files import whole_folder, write_json
+from sewnp.files import whole_folder
 from sewnp.networks.stages import STAGE_LIST_VERSION
 from sewnp.suite.case_files import write_case
-from sewnp.suite.cases import CASES
+from sewnp.suite.cases import CASES, DATA
 from sewnp.suite.layout import (
     CASES_FOLDER,
     FORMAT,
     FORMAT_VERSION,
     MANIFEST,
-    README,
-    README_FILE,
-    SCHEMA,
-    SCHEMA_FILE,
     is_suite,
     write_lines,
 )
@@ -38,8 +35,8 @@ def write_vectors(folder: str | Path, seed: int = 0) -> list[str]:
     with whole_folder(folder, TraceError) as scratch:
         entries = [write_case(case, scratch / CASES_FOLDER / case.name, seed) for case in CASES]
         write_lines(scratch / MANIFEST, _manifest(entries, seed))
-        write_json(scratch / SCHEMA_FILE, SCHEMA)
-        (scratch / README_FILE).write_text(README, encoding="utf-8")
+        for name in ("README.md", "manifest.schema.json"):
+            shutil.copyfile(DATA / name, scratch / name)
     return [case.name for case in CASES]
 
 

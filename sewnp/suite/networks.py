@@ -1,18 +1,16 @@
-"""What a case of the conformance suite is, and the weights and inputs that a seed makes of it."""
+"""The models of the conformance suite: the weights and inputs that a seed makes of a case, and the branches that the case runs through."""
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from sewnp.checkpoints import nest
-from sewnp.config import Config, SEWConfig, SEWDConfig
-from sewnp.layers.masking import Masking
+from sewnp.config import Config, config_from_dict
 from sewnp.model import Model
 from sewnp.numerics.trace import Inputs
-from sewnp.parameters import Head, parameter_shapes
+from sewnp.parameters import parameter_shapes
+from sewnp.suite.cases import NO_SAMPLE, NetworkCase
 from sewnp.types import Array
 
 TINY: dict[str, Any] = {
@@ -32,94 +30,6 @@ TINY: dict[str, Any] = {
 }
 TINY_D = TINY | {"max_position_embeddings": 16, "position_buckets": 8, "feature_layer_norm_eps": 1e-2}
 """The epsilons are larger than anybody's: a wrong one of the usual size, 1e-5 for 1e-7, changes values of size 1 less than float32 does."""
-NO_SAMPLE = -1
-"""As a length: no sample of the clip is real.  0 is a clip that is just too short for one frame."""
-
-
-@dataclass(frozen=True)
-class NetworkCase:
-    """A model, and what it is called with."""
-
-    name: str
-    title: str
-    family: Literal["sew", "sew-d"]
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """What differs from :data:`TINY`."""
-    head: Head | None = "ctc"
-    frames: int = 9
-    lengths: tuple[int, ...] | None = None
-    """Real frames of each clip; None for a run without attention mask."""
-    padding: Literal["right", "left"] = "right"
-    masking: Masking = "any"
-    hidden: bool = False
-    """Whether some frames are hidden by ``mask_time_indices``."""
-    labels: tuple[Any, ...] | None = None
-    gain: float = 1.0
-    """The waveform is so many times as loud."""
-    steep: float = 1.0
-    """What goes into activations is so many times as large."""
-
-    @property
-    def clips(self) -> int:
-        """How many: as many as were described, and one where none was."""
-        described = self.lengths if self.lengths is not None else self.labels
-        return len(described) if described is not None else 1 + self.hidden
-
-
-@dataclass(frozen=True)
-class CTCCase:
-    """The loss alone."""
-
-    name: str
-    title: str
-    labels: tuple[tuple[int, ...], ...]
-    input_lengths: tuple[int, ...]
-    blank: int = 0
-    reduction: Literal["mean", "sum", "none"] = "mean"
-    zero_infinity: bool = False
-    vocab_size: int = 6
-
-
-@dataclass(frozen=True)
-class FeatureCase:
-    """From waveforms to input_values."""
-
-    name: str
-    title: str
-    lengths: tuple[int, ...]
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of preprocessor_config.json."""
-    gain: float = 0.1
-    offset: float = 0.0
-
-
-@dataclass(frozen=True)
-class TokenizerCase:
-    """From paths of ids to text and offsets."""
-
-    name: str
-    title: str
-    tokens: tuple[str, ...]
-    """The vocabulary, in the order of its ids."""
-    paths: tuple[tuple[int, ...], ...]
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of tokenizer_config.json."""
-    options: Mapping[str, bool] = field(default_factory=dict)
-    """How to decode: ``skip_special_tokens``, ``group_tokens``."""
-
-
-@dataclass(frozen=True)
-class SpecAugmentCase:
-    """Frames replaced where indices say so."""
-
-    name: str
-    title: str
-    indices: tuple[tuple[int, ...], ...]
-    """Of each clip, the frames to hide."""
-    frames: int = 7
-
-
-Case: TypeAlias = NetworkCase | CTCCase | FeatureCase | TokenizerCase | SpecAugmentCase
 
 
 def random_of(name: str, seed: int) -> np.random.Generator:
@@ -129,8 +39,7 @@ def random_of(name: str, seed: int) -> np.random.Generator:
 
 def config_of(case: NetworkCase) -> Config:
     """The configuration of a network case."""
-    changed = dict(case.config)
-    return SEWConfig(**(TINY | changed)) if case.family == "sew" else SEWDConfig(**(TINY_D | changed))
+    return config_from_dict({"model_type": case.family, **(TINY if case.family == "sew" else TINY_D), **case.config})
 
 
 def model_of(case: NetworkCase, seed: int) -> Model:
