@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sewnp.cli.clips import add_model
 from sewnp.loading import load
-from sewnp.numerics import Comparison, Row, open_stages
+from sewnp.numerics import Comparison, StageComparison, open_stages
 from sewnp.numerics.plot import plot_comparison
 from sewnp.numerics.precision import PRECISIONS
 from sewnp.plots import save_figure
@@ -69,7 +69,7 @@ def table(result: Comparison) -> str:
     return "\n".join([*lines, *(_line(row, width) for row in result.rows), "", result.verdict])
 
 
-def _line(row: Row, width: int) -> str:
+def _line(row: StageComparison, width: int) -> str:
     m = row.measure
     numbers = " " * 50
     if m is not None:

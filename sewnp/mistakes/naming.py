@@ -9,7 +9,7 @@ import numpy as np
 from sewnp.mistakes.stage_run import StageRun
 from sewnp.mistakes.table import mistakes_of
 from sewnp.model import Model
-from sewnp.numerics.compare import Comparison, Row
+from sewnp.numerics.compare import Comparison, StageComparison
 from sewnp.numerics.measure import largest_error, measure
 from sewnp.numerics.precision import in_precision
 from sewnp.numerics.replay import Replay
@@ -29,7 +29,7 @@ def name_mistakes(
     """
     exact = in_precision(model, "float64")
 
-    def named(row: Row) -> Row:
+    def named(row: StageComparison) -> StageComparison:
         stage = StageRun(row.name, exact, replayed.used, replayed.inputs, replayed.local[row.name])
         return replace(row, cause=in_words(mistakes_that_fit(stage, theirs[row.name], budgets.get(row.name, 0.0))))
 

@@ -6,7 +6,7 @@ of our stages from their values of its inputs, so that the stage that is itself 
 """
 
 from sewnp.numerics.budgets import budgets, local_budgets, run_in
-from sewnp.numerics.compare import Comparison, Row, compare, judge_replay
+from sewnp.numerics.compare import Comparison, StageComparison, compare, judge_replay
 from sewnp.numerics.jitter import honest_runs
 from sewnp.numerics.measure import Measure, measure
 from sewnp.numerics.precision import Precision, round_to_bfloat16, round_to_float16
@@ -21,7 +21,7 @@ __all__ = [
     "Precision",
     "Recorder",
     "Replay",
-    "Row",
+    "StageComparison",
     "StageFile",
     "Trace",
     "budgets",

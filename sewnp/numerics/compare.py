@@ -1,5 +1,6 @@
 """Comparing somebody's stages with ours: where they agree, where they part, and where they parted first."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -18,7 +19,7 @@ MUST_MATCH = ("stage_list", "fingerprint", "masking", "inputs")
 
 
 @dataclass(frozen=True)
-class Row:
+class StageComparison:
     """One stage compared."""
 
     name: str
@@ -38,7 +39,7 @@ class Row:
 class Comparison:
     """All stages compared, in the order of computation."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[StageComparison, ...]
     problems: tuple[str, ...] = ()
     """What keeps the two from being comparable at all: another model, other mask rules, other inputs."""
     replayed: bool = False
@@ -49,7 +50,7 @@ class Comparison:
         return not self.problems and bool(self.rows) and all(row.status == "agrees" for row in self.rows)
 
     @property
-    def first(self) -> Row | None:
+    def first(self) -> StageComparison | None:
         """The first stage that does not agree; after a replay, the first that is itself wrong."""
         origins = [row for row in self.rows if row.origin]
         return next(iter(origins or [row for row in self.rows if row.status != "agrees"]), None)
@@ -63,9 +64,7 @@ class Comparison:
             return "nothing to compare"
         if self.agrees:
             return f"all {len(self.rows)} stages agree"
-        counts = {
-            status: sum(row.status == status for row in self.rows) for status in dict.fromkeys(row.status for row in self.rows)
-        }
+        counts = Counter(row.status for row in self.rows)
         said = ", ".join(f"{count} {'agree' if status == 'agrees' else status}" for status, count in counts.items())
         if not self.replayed:
             assert self.first is not None
@@ -77,11 +76,8 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        rows = [
-            {"name": row.name, "status": row.status} | {k: v for k, v in asdict(row).items() if k not in ("name", "status")}
-            for row in self.rows
-        ]
-        return {"agrees": self.agrees, "verdict": self.verdict, "problems": list(self.problems), "stages": _jsonable(rows)}
+        stages = _jsonable([asdict(row) for row in self.rows])
+        return {"agrees": self.agrees, "verdict": self.verdict, "problems": list(self.problems), "stages": stages}
 
 
 def compare(
@@ -95,9 +91,9 @@ def compare(
     """
     ours, chosen = dict.fromkeys(truth), None if names is None else frozenset(names)
     wanted = [name for name in ours if chosen is None or name in chosen]
-    rows = [_row(name, truth[name], theirs.get(name), budgets.get(name, 0.0)) for name in wanted]
+    rows = [_compared(name, truth[name], theirs.get(name), budgets.get(name, 0.0)) for name in wanted]
     strangers = [name for name in theirs if name not in ours]  # not "in truth": that of a Mapping would read the stage
-    rows += [Row(name, "unknown", detail="no stage of this run has this name") for name in strangers]
+    rows += [StageComparison(name, "unknown", detail="no stage of this run has this name") for name in strangers]
     return Comparison(tuple(rows))
 
 
@@ -114,19 +110,17 @@ def judge_replay(
     spread = False
     for row in comparison.rows:
         if row.status not in ("missing", "unknown") and row.name in local:
-            found = theirs[row.name]
-            alone = _row(row.name, local[row.name], found, budgets.get(row.name, 0.0))
-            wrong, unusable = alone.status != "agrees", not usable(local[row.name], found)
+            ours, found = local[row.name], theirs[row.name]
+            alone = _compared(row.name, ours, found, budgets.get(row.name, 0.0))
+            wrong, unusable = alone.status != "agrees", not usable(ours, found)
             origin = wrong and not cut and not (unusable and spread)
-            if wrong and not origin:
-                row = replace(
-                    row, detail="; ".join(part for part in (row.detail, f"not judged: behind {cut}" if cut else "") if part)
-                )
-            row = replace(row, local=alone.measure, origin=origin)
-            kind = stage_of(row.name)
+            behind = f"not judged: behind {cut}" if wrong and not origin and cut else ""
+            detail = "; ".join(filter(None, (row.detail, behind)))
+            row = replace(row, local=alone.measure, origin=origin, detail=detail)
+            stage = stage_of(row.name)
             if unusable:
                 cut, spread = cut or row.name, True
-            elif not wrong and kind.kind == "float" and kind.axes.startswith("B"):  # others do not depend on what went before
+            elif not wrong and stage.kind == "float" and stage.axes.startswith("B"):  # others do not depend on what went before
                 cut = ""
         rows.append(row)
     return replace(comparison, rows=tuple(rows), replayed=True)
@@ -141,26 +135,31 @@ def metadata_problems(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tup
     )
 
 
-def _row(name: str, truth: Array, found: Array | None, budget: float) -> Row:
+def _compared(name: str, truth: Array, found: Array | None, budget: float) -> StageComparison:
     if found is None:
-        return Row(name, "missing", budget, detail="not in their file")
-    if found.shape != truth.shape:
-        axes = transposition(truth, found, budget=budget)
-        if axes is not None:
-            return Row(name, "transposed", budget, detail=f"ours with axes {axes}: {found.shape}, expected {truth.shape}")
-        return Row(name, "shape", budget, detail=f"expected shape {truth.shape}, found {found.shape}")
-    measured = measure(truth, found, budget=budget)
-    if np.isnan(found).any() if found.dtype.kind == "f" else False:
-        return Row(name, "not finite", budget, measured, f"{np.count_nonzero(np.isnan(found))} of {found.size} values are NaN")
-    if measured.max_error <= budget and not np.isnan(truth).any():
-        return Row(name, "agrees", budget, measured)
-    if np.isinf(measured.max_error) and not np.isfinite(found).all():
-        return Row(name, "not finite", budget, measured, "infinite where the truth is not, or the other way round")
+        return StageComparison(name, "missing", budget, detail="not in their file")
+    measured = measure(truth, found, budget=budget) if found.shape == truth.shape else None
+    status, detail = _judged(truth, found, measured, budget)
+    return StageComparison(name, status, budget, measured, detail)
+
+
+def _judged(truth: Array, found: Array, measured: Measure | None, budget: float) -> tuple[Status, str]:
+    """The status of a stage and what there is to say of it.  measured: None where the shapes differ."""
+    if measured is not None:
+        nan_count = np.count_nonzero(np.isnan(found)) if found.dtype.kind == "f" else 0
+        if nan_count:
+            return "not finite", f"{nan_count} of {found.size} values are NaN"
+        if measured.max_error <= budget and not np.isnan(truth).any():
+            return "agrees", ""
+        if np.isinf(measured.max_error) and not np.isfinite(found).all():
+            return "not finite", "infinite where the truth is not, or the other way round"
     axes = transposition(truth, found, budget=budget)
     if axes is not None:
-        return Row(name, "transposed", budget, measured, f"ours with axes {axes}")
+        return "transposed", f"ours with axes {axes}" + ("" if measured else f": {found.shape}, expected {truth.shape}")
+    if measured is None:
+        return "shape", f"expected shape {truth.shape}, found {found.shape}"
     exact = {"b": "boolean", "i": "integer"}.get(truth.dtype.kind)
-    return Row(name, "diverges", budget, measured, f"{exact} stages have to be equal" if exact else "")
+    return "diverges", f"{exact} stages have to be equal" if exact else ""
 
 
 def _short(value: str) -> str:

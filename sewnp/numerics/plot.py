@@ -5,7 +5,8 @@ from itertools import groupby
 import numpy as np
 
 from sewnp.extras import need
-from sewnp.numerics.compare import Comparison, Row
+from sewnp.networks.stages import layer_of, stage_of
+from sewnp.numerics.compare import Comparison, StageComparison
 from sewnp.plots import COLORS, Axes
 
 BLUE, GREEN, VERMILION = COLORS[0], COLORS[2], COLORS[4]
@@ -49,36 +50,29 @@ def plot_comparison(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _part(row: Row) -> str:
+def _part(row: StageComparison) -> str:
     """The part of the network that a stage belongs to: convolutions, a layer, what stands between them."""
-    name = row.name.split(".")
-    if row.name.startswith("feature_extractor"):
-        return "convolutions"
-    if "layers" in name or "layer" in name:
-        return f"layer {name[name.index('layers' if 'layers' in name else 'layer') + 1]}"
-    if "upsample" in name or "last_hidden_state" in name:
-        return "upsample"
-    return "squeeze" if name[0] == "encoder" else "head" if name[0] in HEAD else "frames"
+    stage = stage_of(row.name)
+    if "{i}" in stage.name:
+        return "convolutions" if stage.group == "frames" else f"layer {layer_of(row.name)}"
+    return stage.group if stage.group in ("frames", "upsample", "head") else "squeeze"
 
 
-HEAD = ("weighted_layers", "projector", "pooled", "logits", "log_probs", "ctc", "loss")
-
-
-def _blocks(rows: list[Row]) -> list[tuple[int, int, bool]]:
+def _blocks(rows: list[StageComparison]) -> list[tuple[int, int, bool]]:
     """First and last stage of every part, and whether it is shaded: every other one."""
     parts = [(part, len(list(group))) for part, group in groupby(rows, _part)]
     ends = np.cumsum([count for _, count in parts])
     return [(int(end - count), int(end - 1), i % 2 == 1) for i, ((_, count), end) in enumerate(zip(parts, ends, strict=True))]
 
 
-def _ticks(rows: list[Row]) -> tuple[list[float], list[str]]:
+def _ticks(rows: list[StageComparison]) -> tuple[list[float], list[str]]:
     """A tick in the middle of every part.  Parts of one or two stages have no room for a name, nor have all of many layers."""
     blocks = [(left, right) for left, right, _ in _blocks(rows) if right - left >= 2]
     step = -(-len(blocks) // 24)
     return [(left + right) / 2 for left, right in blocks[::step]], [_part(rows[left]) for left, _ in blocks[::step]]
 
 
-def _name_culprits(ax: Axes, rows: list[Row], shown: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+def _name_culprits(ax: Axes, rows: list[StageComparison], shown: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
     culprits = [i for i, row in enumerate(rows) if row.origin] or [i for i, row in enumerate(rows) if row.status != "agrees"][:1]
     lines = []
     for number, i in enumerate(culprits[:MOST], 1):

@@ -83,12 +83,15 @@ class Recorder:
         return x
 
 
-def chosen(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    """The names that match a pattern with * and ?, in their order; all without any.  Raises InputError for a pattern that none matches."""
+def chosen(names: Iterable[str], patterns: Sequence[str], *, kind: str = "stage", whole: str = "run") -> list[str]:
+    """The names that match a pattern with * and ?, in their order; all without any.  Raises InputError for a pattern that none matches.
+
+    kind and whole: what bears the names and what it is part of, for the message.
+    """
     names = list(names)
     for pattern in patterns:
         if not any(_matches(name, [pattern]) for name in names):
-            raise InputError(f"{pattern}: no stage of this run has such a name; stages are {', '.join(names[:3])} ...")
+            raise InputError(f"{pattern}: no {kind} of this {whole} has such a name; {kind}s are {', '.join(names[:3])} ...")
     return [name for name in names if _matches(name, patterns)]
 
 

@@ -5,14 +5,15 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from sewnp.errors import InputError, TraceError, brief
+from sewnp.errors import TraceError, brief
 from sewnp.files import read_json
-from sewnp.numerics.compare import Comparison, Row, compare, metadata_problems
+from sewnp.numerics.compare import Comparison, StageComparison, compare, metadata_problems
 from sewnp.numerics.stage_files import open_stages
+from sewnp.numerics.trace import chosen
 from sewnp.suite.layout import CASES_FOLDER, EXPECTED, STAGES, read_suite
 
 SUFFIXES = (".safetensors", ".npz", ".json")
@@ -37,18 +38,14 @@ class CaseReport:
         return not self.problem and self.comparison.agrees
 
     @property
-    def first(self) -> Row | None:
+    def first(self) -> StageComparison | None:
         """The first stage, in the order of computation, that does not agree."""
         return self.comparison.first
 
     @property
     def before(self) -> str:
         """The last stage before that which was given, and agrees."""
-        names = []
-        for row in self.comparison.rows:
-            if row is self.first:
-                break
-            names.append(row.name)
+        names = [row.name for row in takewhile(lambda row: row is not self.first, self.comparison.rows)]
         return names[-1] if names else ""
 
     @property
@@ -59,7 +56,7 @@ class CaseReport:
             return self.problem or f"{agreeing} stages agree" + (f", {len(self.not_given)} not given" if self.not_given else "")
         others = len(self.comparison.rows) - agreeing - 1
         last = f"; {self.before} still agrees" if self.before else ""
-        return f"first divergence: {self.first.name}: {said(self.first)}{last}" + (
+        return f"first divergence: {self.first.name}: {described(self.first)}{last}" + (
             f"; {others} more do not agree" if others else ""
         )
 
@@ -119,7 +116,7 @@ class Report:
             if case.problem:
                 _test(suite, case.name, "results", failure=case.problem)
             for row in case.comparison.rows:
-                _test(suite, case.name, row.name, failure="" if row.status == "agrees" else said(row))
+                _test(suite, case.name, row.name, failure="" if row.status == "agrees" else described(row))
             for name in case.not_given:
                 ET.SubElement(_test(suite, case.name, name), "skipped", message="not given")
         if self.strangers:
@@ -135,7 +132,7 @@ class Report:
         return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def said(row: Row) -> str:
+def described(row: StageComparison) -> str:
     """What is wrong with a stage, in a few words."""
     m = row.measure
     numbers = ""
@@ -160,10 +157,7 @@ def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] 
     entries = _entries(folder)
     if not entries:
         raise TraceError(f"{folder}: the manifest lists no cases")
-    for pattern in cases:
-        if not any(fnmatchcase(name, pattern) for name in entries):
-            raise InputError(f"{pattern}: no case of this suite has such a name; cases are {', '.join([*entries][:3])} ...")
-    wanted = [name for name in entries if not cases or any(fnmatchcase(name, pattern) for pattern in cases)]
+    wanted = chosen(entries, cases, kind="case", whole="suite")
     found: dict[str, list[Path]] = {}
     strangers = []
     for path in sorted(results.iterdir()):
@@ -175,9 +169,7 @@ def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] 
             found.setdefault(name, []).append(path)
         else:
             strangers.append(path.name)
-    reports = [
-        _judged(folder / CASES_FOLDER / name, entry, found.get(name, [])) for name, entry in entries.items() if name in wanted
-    ]
+    reports = (_judged(folder / CASES_FOLDER / name, entries[name], found.get(name, [])) for name in wanted)
     return Report(tuple(reports), tuple(strangers))
 
 
@@ -235,31 +227,27 @@ def _text_compared(truth: Mapping[str, Any], theirs: Mapping[str, Any], names: I
     rows = []
     for name in names:
         if name not in theirs:
-            rows.append(Row(name, "missing", detail="not in their file"))
+            rows.append(StageComparison(name, "missing", detail="not in their file"))
             continue
         difference = _difference(truth[name], theirs[name])
-        rows.append(Row(name, "diverges" if difference else "agrees", detail=difference))
-    rows += [Row(name, "unknown", detail="no stage of this case has this name") for name in theirs if name not in truth]
+        rows.append(StageComparison(name, "diverges" if difference else "agrees", detail=difference))
+    rows += [StageComparison(name, "unknown", detail="no stage of this case has this name") for name in theirs if name not in truth]
     return Comparison(tuple(rows))
 
 
-def _difference(truth: Any, found: Any) -> str:
+def _difference(truth: Any, found: Any, place: str = "") -> str:
     """Where two parsed JSON values part first, in words; nothing where they are equal.  1 is not true, and not 1.0."""
-    if type(truth) is not type(found):
-        return f"expected {brief(truth)}, found {brief(found)}"
-    if isinstance(truth, list):
-        for i, (a, b) in enumerate(zip(truth, found, strict=False)):
-            if inner := _difference(a, b):
-                return f"[{i}]{inner if inner.startswith('[') else f': {inner}'}"
-        return "" if len(truth) == len(found) else f"expected {len(truth)} items, found {len(found)}"
-    if isinstance(truth, dict):
-        if truth.keys() != found.keys():
-            return f"expected the keys {sorted(truth)}, found {sorted(found)}"
-        for key in truth:
-            if inner := _difference(truth[key], found[key]):
-                return f"[{brief(key)}]{inner if inner.startswith('[') else f': {inner}'}"
+    at = f"{place}: " if place else ""
+    if type(truth) is not type(found) or (not isinstance(truth, (list, dict)) and truth != found):
+        return f"{at}expected {brief(truth)}, found {brief(found)}"
+    if not isinstance(truth, (list, dict)):
         return ""
-    return "" if truth == found else f"expected {brief(truth)}, found {brief(found)}"
+    if isinstance(truth, dict) and truth.keys() != found.keys():
+        return f"{at}expected the keys {sorted(truth)}, found {sorted(found)}"
+    keys = truth if isinstance(truth, dict) else range(min(len(truth), len(found)))
+    inner = (_difference(truth[key], found[key], f"{place}[{brief(key)}]") for key in keys)
+    counts = f"{at}expected {len(truth)} items, found {len(found)}" if len(truth) != len(found) else ""
+    return next(filter(None, inner), counts)
 
 
 def _test(suite: ET.Element, case: str, stage: str, *, failure: str = "") -> ET.Element:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numerics.cases import CASES, allowed, case, diagnosed, planted, truth
 
-from sewnp.numerics import Comparison, Row, compare, run_in
+from sewnp.numerics import Comparison, StageComparison, compare, run_in
 from sewnp.numerics.compare import metadata_problems
 from sewnp.types import Array
 
@@ -26,7 +26,7 @@ def result_of(theirs: Mapping[str, Array], **options: Any) -> Comparison:
     return compare(truth("sew"), theirs, allowed("sew")[0], **options)
 
 
-def row_of(theirs: Mapping[str, Array], name: str) -> Row:
+def row_of(theirs: Mapping[str, Array], name: str) -> StageComparison:
     result = result_of(theirs)
     assert not result.agrees
     (row,) = (row for row in result.rows if row.name == name)
@@ -167,7 +167,7 @@ def test_metadata_that_has_to_be_the_same() -> None:
 
 
 def test_problems_outweigh_everything() -> None:
-    result = Comparison((Row("logits", "agrees"),), ("masking: any here, floor there",))
+    result = Comparison((StageComparison("logits", "agrees"),), ("masking: any here, floor there",))
     assert not result.agrees
     assert result.verdict == "not comparable: masking: any here, floor there"
 
