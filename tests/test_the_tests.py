@@ -424,6 +424,41 @@ MUTANTS = [
         "utterance = waiting[len(done) + len(failed)]",
         "evaluation/test_results.py::test_results_in_any_order_are_those_of_their_clips",
     ),
+    Mutant(
+        "a budget of the luckiest run",
+        "numerics/budgets.py",
+        "max(errors, default=0.0)",
+        "min(errors, default=0.0)",
+        "numerics/test_budgets.py::test_the_largest_error_of_any_run_counts",
+    ),
+    Mutant(
+        "NaN agrees with NaN",
+        "numerics/measure.py",
+        "np.where(a == b, 0.0, np.inf)",
+        "np.where((a == b) | np.isnan(a), 0.0, np.inf)",
+        "numerics/test_measure.py::test_what_is_not_finite",
+    ),
+    Mutant(
+        "a replay that goes on with its own values",
+        "numerics/replay.py",
+        "return used[name]",
+        "return x",
+        "numerics/test_replay.py::test_a_stage_depends_on_their_inputs_of_it_alone",
+    ),
+    Mutant(
+        "every known mistake fits",
+        "mistakes/naming.py",
+        "and largest_error(value, found) <= budget",
+        "and budget >= 0",
+        "mistakes/test_mistakes.py::test_an_unknown_mistake_is_found_but_not_named",
+    ),
+    Mutant(
+        "a map from other names that forgets the heads",
+        "ports/names.py",
+        "return Target(stage, split(heads))",
+        "return Target(stage)",
+        "ports/test_names.py::test_names_axes_and_heads",
+    ),
 ]
 
 

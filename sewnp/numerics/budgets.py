@@ -26,7 +26,7 @@ def run_in(model: Model, inputs: Inputs, precision: Precision) -> dict[str, Arra
         raise InputError(f"precision: expected one of {PRECISIONS}, found {precision!r}")
     recorder = Recorder()
     see = rounding(precision, recorder) if precision in ROUNDING else recorder
-    in_precision(model, precision)(**inputs.arguments(), see=see)
+    inputs.run(in_precision(model, precision), see)
     return recorder.values
 
 

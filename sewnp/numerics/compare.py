@@ -117,13 +117,18 @@ def judge_replay(
             behind = f"not judged: behind {cut}" if wrong and not origin and cut else ""
             detail = "; ".join(filter(None, (row.detail, behind)))
             row = replace(row, local=alone.measure, origin=origin, detail=detail)
-            stage = stage_of(row.name)
             if unusable:
                 cut, spread = cut or row.name, True
-            elif not wrong and stage.kind == "float" and stage.axes.startswith("B"):  # others do not depend on what went before
+            elif not wrong and _depends_on_clips(row.name):
                 cut = ""
         rows.append(row)
     return replace(comparison, rows=tuple(rows), replayed=True)
+
+
+def _depends_on_clips(name: str) -> bool:
+    """Whether a stage tells anything of those before it: masks and tables are computed from lengths and weights alone."""
+    stage = stage_of(name)
+    return stage.kind == "float" and stage.axes.startswith("B")
 
 
 def metadata_problems(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str, ...]:
@@ -149,7 +154,7 @@ def _judged(truth: Array, found: Array, measured: Measure | None, budget: float)
         nan_count = np.count_nonzero(np.isnan(found)) if found.dtype.kind == "f" else 0
         if nan_count:
             return "not finite", f"{nan_count} of {found.size} values are NaN"
-        if measured.max_error <= budget and not np.isnan(truth).any():
+        if measured.max_error <= budget:  # NaN in either has no bound
             return "agrees", ""
         if np.isinf(measured.max_error) and not np.isfinite(found).all():
             return "not finite", "infinite where the truth is not, or the other way round"

@@ -31,7 +31,7 @@ def jittered_run(model: Model, inputs: Inputs, rng: np.random.Generator) -> dict
     def see(name: str, x: Array, /) -> Array:
         return recorder(name, jittered(x, rng) if x.dtype.kind == "f" else x)
 
-    in_precision(model, "float32")(**inputs.arguments(), see=see)
+    inputs.run(in_precision(model, "float32"), see)
     return recorder.values
 
 

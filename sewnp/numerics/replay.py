@@ -38,7 +38,7 @@ def replay(model: Model, theirs: Mapping[str, Array], inputs: Inputs) -> Replay:
         used[name] = x if value is None or not usable(x, value) else value.astype(x.dtype)
         return used[name]
 
-    in_precision(model, "float64")(**inputs.arguments(), see=see)
+    inputs.run(in_precision(model, "float64"), see)
     return Replay(local, used, inputs)
 
 

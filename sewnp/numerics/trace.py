@@ -18,7 +18,7 @@ from sewnp.files import naming, whole_file
 from sewnp.model import Model
 from sewnp.networks.stages import STAGE_LIST_VERSION, stage_of
 from sewnp.numerics.stage_files import INPUT
-from sewnp.types import Array
+from sewnp.types import Array, See
 from sewnp.version import __version__
 
 
@@ -38,6 +38,10 @@ class Inputs:
     def given(self) -> dict[str, Array]:
         """Those that were given, as arrays."""
         return {name: np.asarray(value) for name, value in self.arguments().items() if value is not None}
+
+    def run(self, model: Model, see: See) -> None:
+        """Call the model with them and show every stage to the observer: the one way in which traces, budgets and replays run a model."""
+        model(**self.arguments(), see=see)
 
     def digest(self) -> str:
         """A hash of all of them; the same values in another dtype have the same."""
@@ -114,7 +118,7 @@ def trace(
     """
     inputs = Inputs(input_values, attention_mask, labels, mask_time_indices)
     recorder = Recorder(stages)
-    model(**inputs.arguments(), see=recorder)
+    inputs.run(model, recorder)
     chosen(recorder.seen, stages)  # a pattern that matched nothing is a mistake
     for name in recorder.values:
         stage_of(name)
