@@ -65,14 +65,14 @@ class Comparison:
         if self.agrees:
             return f"all {len(self.rows)} stages agree"
         counts = Counter(row.status for row in self.rows)
-        said = ", ".join(f"{count} {'agree' if status == 'agrees' else status}" for status, count in counts.items())
+        counted = ", ".join(f"{count} {'agree' if status == 'agrees' else status}" for status, count in counts.items())
         if not self.replayed:
             assert self.first is not None
-            return f"{said}; the first that does not agree is {self.first.name}"
+            return f"{counted}; the first that does not agree is {self.first.name}"
         origins = [f"{row.name}{f' ({row.cause})' if row.cause else ''}" for row in self.rows if row.origin]
         if origins:
-            return f"{said}; wrong in itself: {'; '.join(origins)}"
-        return f"{said}; no stage is wrong in itself: what differs has grown from rounding, or from a stage that is missing"
+            return f"{counted}; wrong in itself: {'; '.join(origins)}"
+        return f"{counted}; no stage is wrong in itself: what differs has grown from rounding, or from a stage that is missing"
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

@@ -16,11 +16,16 @@ from sewnp.types import Array
 
 
 def honest_runs(
-    model: Model, inputs: Inputs, precision: Precision = "float32", *, jittered: int = 1, rng: np.random.Generator | None = None
+    model: Model,
+    inputs: Inputs,
+    precision: Precision = "float32",
+    *,
+    jittered_count: int = 1,
+    rng: np.random.Generator | None = None,
 ) -> list[dict[str, Array]]:
     """Runs that show what honest arithmetic costs: one in the precision, and for float32 so many more that are moved by a last digit."""
     rng = np.random.default_rng(0) if rng is None else rng
-    more = jittered if precision == "float32" else 0  # what emulates float16 rounds every stage already
+    more = jittered_count if precision == "float32" else 0  # what emulates float16 rounds every stage already
     return [run_in(model, inputs, precision), *(jittered_run(model, inputs, rng) for _ in range(more))]
 
 

@@ -83,10 +83,10 @@ def from_torch(
         watch.values[f"{base}encoder.encoder.rel_embeddings.weight"] = _array(table.weight)
     if getattr(out, "loss", None) is not None:
         watch.values["loss"] = _array(out.loss)
-    said = metadata(twin, inputs) | {"dtype": str(parameter.dtype).removeprefix("torch.")}
-    if said["dtype"] not in ("float32", "float64"):
-        del said["fingerprint"]  # of weights that have been rounded
-    return Trace(dict(renamed(watch.values, names)), said, inputs)
+    about = metadata(twin, inputs) | {"dtype": str(parameter.dtype).removeprefix("torch.")}
+    if about["dtype"] not in ("float32", "float64"):
+        del about["fingerprint"]  # of weights that have been rounded
+    return Trace(dict(renamed(watch.values, names)), about, inputs)
 
 
 class _Watch:

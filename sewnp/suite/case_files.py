@@ -66,7 +66,7 @@ def _write_network(case: NetworkCase, folder: Path, seed: int) -> Covered:
     write_tensors(folder / f"{INPUTS}.safetensors", inputs.given())
     truth = trace(in_precision(model, "float64"), **inputs.arguments())
     rng = random_of(f"rounding of {case.name}", seed)
-    allowed = budgets(truth, honest_runs(model, inputs, jittered=JITTERED, rng=rng))
+    allowed = budgets(truth, honest_runs(model, inputs, jittered_count=JITTERED, rng=rng))
     _write_stages(folder, truth, allowed)
     write_trace(folder / f"{EXPECTED}.safetensors", replace(truth, metadata={**truth.metadata, "budgets": json.dumps(allowed)}))
     final = "encoder.last_hidden_state" if model.head is None else "logits"
@@ -108,8 +108,8 @@ def _write_ctc(case: CTCCase, folder: Path, seed: int) -> Covered:
         "empty_target": bool((lengths == 0).any()),
         "no_frames": 0 in case.input_lengths,
     }
-    said = [f"reduction:{case.reduction}", f"zero_infinity:{str(case.zero_infinity).lower()}", f"blank:{case.blank}"]
-    return [*said, *(f"ctc:{name}" for name, here in found.items() if here)], ["loss"]
+    settled = [f"reduction:{case.reduction}", f"zero_infinity:{str(case.zero_infinity).lower()}", f"blank:{case.blank}"]
+    return [*settled, *(f"ctc:{name}" for name, here in found.items() if here)], ["loss"]
 
 
 def _write_features(case: FeatureCase, folder: Path, seed: int) -> Covered:
@@ -119,10 +119,10 @@ def _write_features(case: FeatureCase, folder: Path, seed: int) -> Covered:
     write_json(folder / "preprocessor_config.json", extractor.to_dict())
     values, mask = extractor(clips)
     truth, honest = {"input_values": _normalised(clips, extractor)}, {"input_values": values}
-    said = {"input_values": ("B n", "the clips, normalised and padded"), "attention_mask": ("B n", "1 for samples, 0 for padding")}
+    about = {"input_values": ("B n", "the clips, normalised and padded"), "attention_mask": ("B n", "1 for samples, 0 for padding")}
     if mask is not None:
         truth["attention_mask"] = honest["attention_mask"] = mask.astype(np.int64)
-    _write_arrays(folder, {f"audio.{i}": clip for i, clip in enumerate(clips)}, truth, honest, said)
+    _write_arrays(folder, {f"audio.{i}": clip for i, clip in enumerate(clips)}, truth, honest, about)
     found = {"padding": len(set(case.lengths)) > 1, "mask": mask is not None, "raw": not extractor.do_normalize}
     return [f"features:{name}" for name, here in found.items() if here], ["input_values"]
 
@@ -143,11 +143,11 @@ def _normalised(clips: Sequence[Array], extractor: FeatureExtractor) -> Array:
 
 def _write_spec_augment(case: SpecAugmentCase, folder: Path, seed: int) -> Covered:
     rng, clips, channels = random_of(case.name, seed), len(case.indices), 5
-    hidden = np.zeros((clips, case.frames), dtype=bool)
+    hidden = np.zeros((clips, case.frame_count), dtype=bool)
     for row, indices in zip(hidden, case.indices, strict=True):
         row[list(indices)] = True
     given = {
-        "hidden_states": rng.standard_normal((clips, case.frames, channels)).astype(np.float32),
+        "hidden_states": rng.standard_normal((clips, case.frame_count, channels)).astype(np.float32),
         "mask_time_indices": hidden,
         "masked_spec_embed": rng.standard_normal(channels).astype(np.float32),
     }
@@ -183,24 +183,24 @@ def _write_tokenizer(case: TokenizerCase, folder: Path) -> Covered:
     return [case.name.replace("-", ":", 1)], ["text"]
 
 
-Said: TypeAlias = Mapping[str, tuple[str, str]]
+About: TypeAlias = Mapping[str, tuple[str, str]]
 """Axes and meaning of what has its own in the suite; otherwise they are those of the stage list."""
 
 
 def _write_arrays(
-    folder: Path, given: Mapping[str, Array], truth: Mapping[str, Array], honest: Mapping[str, Array], said: Said | None = None
+    folder: Path, given: Mapping[str, Array], truth: Mapping[str, Array], honest: Mapping[str, Array], about: About | None = None
 ) -> None:
     """Inputs, expected values and stages of a case that is no network.  honest: the same stages in float32."""
     write_tensors(folder / f"{INPUTS}.safetensors", given)
     write_tensors(folder / f"{EXPECTED}.safetensors", truth, {"order": json.dumps(list(truth))})
-    _write_stages(folder, truth, budgets(truth, [honest]), said)
+    _write_stages(folder, truth, budgets(truth, [honest]), about)
 
 
-def _write_stages(folder: Path, truth: Mapping[str, Array], allowed: Mapping[str, float], said: Said | None = None) -> None:
+def _write_stages(folder: Path, truth: Mapping[str, Array], allowed: Mapping[str, float], about: About | None = None) -> None:
     kinds = {"f": "float", "i": "integer", "b": "boolean"}
     rows = []
     for name, x in truth.items():
-        axes, meaning = (said or {}).get(name) or (stage_of(name).axes, stage_of(name).meaning)
+        axes, meaning = (about or {}).get(name) or (stage_of(name).axes, stage_of(name).meaning)
         row = {"name": name, "shape": list(x.shape), "axes": axes, "meaning": meaning}
         rows.append(row | {"kind": kinds[x.dtype.kind], "budget": allowed[name]})
     write_lines(folder / STAGES, rows)

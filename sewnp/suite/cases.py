@@ -28,7 +28,7 @@ class NetworkCase:
     config: Mapping[str, Any] = field(default_factory=dict)
     """What differs from ``networks.TINY``."""
     head: Head | None = "ctc"
-    frames: int = 9
+    frame_count: int = 9
     lengths: Sequence[int] | None = None
     """Real frames of each clip, or :data:`NO_SAMPLE`; None for a run without attention mask."""
     padding: Literal["right", "left"] = "right"
@@ -42,7 +42,7 @@ class NetworkCase:
     """What goes into activations is so many times as large."""
 
     @property
-    def clips(self) -> int:
+    def clip_count(self) -> int:
         """How many: as many as were described, and one where none was."""
         described = self.lengths if self.lengths is not None else self.labels
         return len(described) if described is not None else 1 + self.hidden
@@ -113,7 +113,7 @@ class SpecAugmentCase:
     title: str
     indices: Sequence[Sequence[int]]
     """Of each clip, the frames to hide."""
-    frames: int = 7
+    frame_count: int = 7
 
 
 Case: TypeAlias = NetworkCase | CTCCase | FeatureCase | TokenizerCase | SpecAugmentCase

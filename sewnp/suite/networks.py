@@ -52,15 +52,15 @@ def model_of(case: NetworkCase, seed: int) -> Model:
 def inputs_of(case: NetworkCase, seed: int) -> Inputs:
     """What the model of a case is called with."""
     config, rng = config_of(case), random_of(f"inputs of {case.name}", seed)
-    samples = config.samples_for(case.frames) + config.hop // 2  # some samples behind the last frame, which no frame sees
-    x = (case.gain * rng.standard_normal((case.clips, samples))).astype(np.float32)
+    samples = config.samples_for(case.frame_count) + config.hop // 2  # some samples behind the last frame, which no frame sees
+    x = (case.gain * rng.standard_normal((case.clip_count, samples))).astype(np.float32)
     mask = hidden = None
     if case.lengths is not None:
-        real = [samples if n == case.frames else 0 if n == NO_SAMPLE else samples_for(config, n) for n in case.lengths]
+        real = [samples if n == case.frame_count else 0 if n == NO_SAMPLE else samples_for(config, n) for n in case.lengths]
         mask = (np.arange(samples) < np.array(real)[:, None]).astype(np.int64)
         mask = mask[:, ::-1].copy() if case.padding == "left" else mask
     if case.hidden:
-        hidden = np.zeros((case.clips, case.frames), dtype=bool)
+        hidden = np.zeros((case.clip_count, case.frame_count), dtype=bool)
         hidden[0, 1:4] = hidden[-1, [0, -1]] = True
     return Inputs(x, mask, None if case.labels is None else np.array(case.labels, dtype=np.int64), hidden)
 
@@ -73,13 +73,13 @@ def samples_for(config: Config, frames: int) -> int:
 def covers(case: NetworkCase, config: Any, inputs: Inputs) -> list[str]:
     """The branches that a case runs through, read off its configuration and inputs, as ``name:value``."""
     factor = config.squeeze_factor
-    said = {
+    branches = {
         "family": case.family,
         "head": case.head or "none",
         "norm": config.feat_extract_norm,
         "conv_bias": config.conv_bias,
         "squeeze": factor,
-        "remainder": f"{case.frames % factor}/{factor}",
+        "remainder": f"{case.frame_count % factor}/{factor}",
         "kernel": "odd" if config.num_conv_pos_embeddings % 2 else "even",
         "projection": "absent" if config.conv_dim[-1] == config.hidden_size else "present",
         "hidden_act": config.hidden_act,
@@ -91,26 +91,30 @@ def covers(case: NetworkCase, config: Any, inputs: Inputs) -> list[str]:
         "feature_norm_eps": config.layer_norm_eps if case.family == "sew" else config.feature_layer_norm_eps,
     }
     if case.lengths and min(case.lengths) <= 0:
-        said["fully_masked"] = case.masking if NO_SAMPLE not in case.lengths else f"{case.masking}, also without any sample"
+        branches["fully_masked"] = case.masking if NO_SAMPLE not in case.lengths else f"{case.masking}, also without any sample"
     if case.padding == "left":
-        said["padding"] = "left"
+        branches["padding"] = "left"
     if case.head == "classification":
-        said["weighted_sum"] = config.use_weighted_layer_sum
+        branches["weighted_sum"] = config.use_weighted_layer_sum
     if inputs.labels is not None and case.head == "ctc":
-        said |= {"reduction": config.ctc_loss_reduction, "zero_infinity": config.ctc_zero_infinity, "blank": config.pad_token_id}
+        branches |= {
+            "reduction": config.ctc_loss_reduction,
+            "zero_infinity": config.ctc_zero_infinity,
+            "blank": config.pad_token_id,
+        }
     if case.family == "sew-d":
-        said |= {
+        branches |= {
             "relative_attention": config.relative_attention,
             "pos_att_type": "+".join(sorted(config.pos_att_type)) or "none",
             "share_att_key": config.share_att_key,
             "buckets": "on" if config.position_buckets > 0 else "off",
             "norm_rel_ebd": "layer_norm" if config.normalizes_positions else "none",
             "max_relative_positions": "given" if config.max_relative_positions >= 1 else "default",
-            "longer_than_span": case.frames // factor > config.span,
+            "longer_than_span": case.frame_count // factor > config.span,
             "bucket_sizes": f"{config.position_buckets}/{config.max_distance}",
             "own_feature_eps": config.layer_norm_eps != config.feature_layer_norm_eps,
         }
-    return [f"{name}:{str(value).lower() if isinstance(value, bool) else value}" for name, value in said.items()]
+    return [f"{name}:{str(value).lower() if isinstance(value, bool) else value}" for name, value in branches.items()]
 
 
 def _weight(key: str, shape: tuple[int, ...], case: NetworkCase, config: Config, rng: np.random.Generator) -> Array:
