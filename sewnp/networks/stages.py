@@ -1,6 +1,6 @@
 """The stages: every value that a forward pass shows its observer, one row a stage, and all that is known of it.
 
-Names follow the checkpoint's scopes; ``{i}`` stands for a layer's number.  Pages, captures from other frameworks, causes of errors and
+Names follow the checkpoint's scopes; ``{i}`` stands for a layer's number.  Pages, captures from other frameworks, known mistakes and
 dropout are derived from these rows.
 """
 
