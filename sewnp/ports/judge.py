@@ -7,13 +7,13 @@ from sewnp.config import Config, config_from_dict
 from sewnp.errors import TraceError
 from sewnp.mistakes import name_mistakes
 from sewnp.model import Model
-from sewnp.numerics.budgets import budgets, local_budgets
+from sewnp.numerics.budgets import budgets, local_budgets, run_in
 from sewnp.numerics.compare import Comparison, compare, judge_replay, metadata_problems
 from sewnp.numerics.jitter import honest_runs
-from sewnp.numerics.precision import Precision, in_precision
+from sewnp.numerics.precision import Precision
 from sewnp.numerics.replay import replay
 from sewnp.numerics.stage_files import StageFile
-from sewnp.numerics.trace import Inputs, Recorder, chosen
+from sewnp.numerics.trace import Inputs, chosen
 from sewnp.ports.names import Target, renamed
 from sewnp.types import Array
 
@@ -68,10 +68,9 @@ def _judge_with(
         raise TraceError(f"{ours.path}: keeps no inputs to replay; write it with sewnp trace")
     if ours.metadata.get("fingerprint", "") != model.fingerprint():
         return Comparison((), (f"fingerprint: {ours.path} was not traced with {model.name}",))
-    inputs, recorder = Inputs(**arguments), Recorder()
-    in_precision(model, "float64")(**inputs.arguments(), see=recorder)
-    honest = honest_runs(model, inputs, precision)
-    result = compare(recorder.values, theirs, budgets(recorder.values, honest, precision), names=chosen(recorder.values, stages))
+    inputs = Inputs(**arguments)
+    truth, honest = run_in(model, inputs, "float64"), honest_runs(model, inputs, precision)
+    result = compare(truth, theirs, budgets(truth, honest, precision), names=chosen(truth, stages))
     replayed = replay(model, theirs, inputs)
     local = local_budgets(model, inputs, honest, precision)
     return name_mistakes(judge_replay(result, replayed.local, theirs, local), model, replayed, theirs, local)
