@@ -54,6 +54,7 @@ def test_the_next_result_is_right(threads: int, tries: int, timer: Any) -> None:
         model(x)
     each = (time.perf_counter() - begun) / len(waveforms)
     before, rng, hits = blas_threads(), random.Random(threads), 0
+    others = threading.active_count()  # those of earlier tests, such as a progress bar's
     time.sleep(0.3)
     most = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 0
     for i in range(tries):
@@ -63,7 +64,7 @@ def test_the_next_result_is_right(threads: int, tries: int, timer: Any) -> None:
             timer(0)
         except Interrupted:
             hits += 1
-        assert threading.active_count() == 1 or "pytest" in repr(threading.enumerate())
+        assert threading.active_count() <= others
         np.testing.assert_array_equal(model(waveforms[i // 4 % 4]).logits, right[i // 4 % 4])
     assert hits > tries / 10
     assert blas_threads() == before
