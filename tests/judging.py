@@ -3,14 +3,22 @@
 Nothing here imports torch before a test asks for it: a judge that is a loop over Python floats should not wait for it.
 """
 
+import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from random import Random
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import settings
+from hypothesis import strategies as st
+
+from sewnp.layers import unseen, unseen_vjp
 
 few = settings(max_examples=30, deadline=None, derandomize=True)
 """For properties: the same thirty examples in every run."""
+
+randoms = st.randoms(use_true_random=False)
+"""Of the standard library's kind, whose draws hypothesis can make smaller."""
 
 EPS32 = float(np.finfo(np.float32).eps)
 
@@ -138,15 +146,244 @@ def as_array(tensor: Any) -> Any:
 
 def loaded(module: Any, p: dict[str, Any]) -> Any:
     """The torch module with the nested tensors ``p`` for weights, in their dtype, ready to evaluate.  No key may be missing or too many."""
-    flat = dict(_flat(p, ""))
-    dtype = next(iter(flat.values())).dtype
-    module.to(dtype).load_state_dict(flat, strict=True)
+    weights = flat(p)
+    dtype = next(iter(weights.values())).dtype
+    module.to(dtype).load_state_dict(weights, strict=True)
     return module.eval()
 
 
-def _flat(p: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in p.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+def flat(tree: Any, name: str = "") -> dict[str, Any]:
+    """The leaves of nested dicts and lists by their dotted names, without those that are None."""
+    if isinstance(tree, dict | list):
+        branches = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return {leaf: x for key, branch in branches for leaf, x in flat(branch, f"{name}.{key}" if name else str(key)).items()}
+    return {} if tree is None else {name: tree}
+
+
+# pullbacks
+
+
+class Case(NamedTuple):
+    """A function, the same with its pullback, and the name that it has in in_torch.py: three that can be called alike."""
+
+    name: str
+    ours: Callable[..., Any]
+    vjp: Callable[..., Any]
+    theirs: str
+    draw: Callable[[Random], tuple[dict[str, Any], dict[str, Any]]]
+    """A problem of random shape: the arrays and nested weights by argument, in the order of the pullback's answer; all other arguments."""
+    sees: bool = False
+    """Whether it takes an observer."""
+
+    def call(self, function: Callable[..., Any], arguments: Any, options: Any, see: Any) -> Any:
+        """One of the three, with the observer if it takes one."""
+        return function(**arguments, **options, **({"see": see} if self.sees else {}))
+
+
+Changes = Callable[[str, Any], tuple[str, Any]]
+"""What an observer does to a stage: "keep", "multiply" or "replace", and by what."""
+
+
+def noise(name: str, x: Any) -> Any:
+    """The same in every run, and other for every stage."""
+    return np.random.default_rng(zlib.crc32(name.encode())).normal(size=x.shape)
+
+
+CHANGES: dict[str, Changes] = {
+    "recording": lambda name, x: ("keep", None),
+    "multiplying": lambda name, x: ("multiply", 2.0 * (noise(name, x) > -0.5)),  # as dropout does
+    "replacing": lambda name, x: ("replace", noise(name, x)),
+}
+
+
+class Pulled(NamedTuple):
+    """A result and what was seen on the way there and back, by name."""
+
+    result: Any
+    stages: dict[str, Any]
+    gradients: dict[str, Any]
+    """By the arguments ``x`` and ``p.conv.weight``, and by the stages ``gradient.scores``."""
+
+
+def pulled_by_ours(case: Case, arguments: Any, options: Any, dy: Any, changes: Changes = CHANGES["recording"]) -> Pulled:
+    stages: dict[str, Any] = {}
+    gradients: dict[str, Any] = {}
+
+    def see(name: str, x: Any) -> Any:
+        assert name not in stages, f"{name} was shown twice"
+        how, by = changes(name, x) if x.dtype.kind == "f" else ("keep", None)
+        by = by if by is None else by.astype(x.dtype)
+        stages[name] = by if how == "replace" else x * by if how == "multiply" else x
+
+        def back(dx: Any) -> Any:
+            assert x.dtype.kind == "f", f"{name}: {x.dtype} has no gradient"
+            assert f"gradient.{name}" not in gradients, f"{name}: its pullback was called twice"
+            assert dx.shape == x.shape, f"{name}: a gradient of shape {dx.shape} for {x.shape}"
+            gradients[f"gradient.{name}"] = dx
+            return dx * by if how == "multiply" else dx
+
+        return stages[name], back
+
+    result, pullback = case.call(case.vjp, arguments, options, see)
+    answer = pullback(dy)
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    if "weight" in arguments:  # of a leaf, which takes its weights one by one and answers with a dict
+        first = next(iter(arguments))
+        by_argument = {first: parts[0]} | parts[1]
+        assert len(parts) == 2
+    else:
+        by_argument = dict(zip(arguments, parts, strict=True))
+    return Pulled(result, stages, flat(by_argument) | gradients)
+
+
+def pulled_by_torch(case: Case, arguments: Any, options: Any, dy: Any, changes: Changes = CHANGES["recording"]) -> Pulled:
+    """The same by autograd, stages' gradients being those of what the function went on with."""
+    import in_torch
+    import torch
+
+    stages: dict[str, Any] = {}
+
+    def see(name: str, x: Any) -> Any:
+        if not x.is_floating_point():
+            stages[name] = x
+            return x
+        how, by = changes(name, x)
+        y = x.view_as(x)
+        if how == "multiply":
+            y = x * torch.tensor(by, dtype=x.dtype)
+        if how == "replace":
+            y = torch.tensor(by, dtype=x.dtype) + (x - x.detach())
+        y.retain_grad()
+        stages[name] = y
+        return y
+
+    tensors = as_tensors(arguments)
+    for x in flat(tensors).values():
+        x.requires_grad_()
+    result = case.call(getattr(in_torch, case.theirs), tensors, as_tensors(options), see)
+    result.backward(torch.tensor(dy, dtype=result.dtype))
+    gradients = {name: x.grad for name, x in flat(tensors).items()}
+    gradients |= {f"gradient.{name}": x.grad for name, x in stages.items() if x.is_floating_point()}
+    return Pulled(
+        as_array(result),
+        {name: as_array(x) for name, x in stages.items()},
+        {name: as_array(grad) for name, grad in gradients.items() if grad is not None},
+    )
+
+
+def drawn(case: Case, random: Random) -> tuple[Any, Any, Any]:
+    """Arguments, options and a gradient by the result."""
+    arguments, options = case.draw(random)
+    y = case.call(case.ours, arguments, options, unseen)
+    return arguments, options, np.asarray(np.random.default_rng(random.getrandbits(32)).normal(size=y.shape))
+
+
+def gradient_errors(ours: dict[str, Any], truth: dict[str, Any], *, floor: float = 1e-3) -> dict[str, float]:
+    """Of each gradient the largest error as a fraction of its scale; NaN has to stand where it stands in the truth.
+
+    The scale is the largest value, but at least ``floor`` times the largest of all gradients: one that is zero on paper (of the keys'
+    biases, which shift all scores of a row alike) is rounding on both sides, a sum of terms that cancel, and has no scale of its own.
+    """
+    assert set(ours) == set(truth), f"{sorted(set(ours) ^ set(truth))} have a gradient on one side only"
+    largest = {name: float(np.abs(grad[np.isfinite(grad)]).max(initial=0.0)) for name, grad in truth.items()}
+    smallest = max(floor * max(largest.values(), default=0.0), 1e-300)
+    errors = {}
+    for name, own in largest.items():
+        scale = max(own, smallest)
+        assert ours[name].shape == truth[name].shape, f"{name}: shapes differ: {ours[name].shape} and {truth[name].shape}"
+        calm = np.isfinite(truth[name])
+        np.testing.assert_array_equal(ours[name][~calm], truth[name][~calm], err_msg=name)
+        errors[name] = float(np.abs(ours[name][calm].astype(np.float64) - truth[name][calm]).max(initial=0.0)) / scale
+    return errors
+
+
+def assert_gradients_close(ours: dict[str, Any], theirs: dict[str, Any], tolerance: float = 1e-10) -> None:
+    """float64 against float64, by name, theirs without those that are None."""
+    errors = gradient_errors(ours, {name: grad for name, grad in theirs.items() if grad is not None})
+    for name, error in errors.items():
+        assert error <= tolerance, f"{name}: {error:.2g} of its scale"
+
+
+def assert_pulls_as_autograd(case: Case, random: Random) -> None:
+    """float64: the result, every stage, and every gradient, whatever an observer does on the way."""
+    arguments, options, dy = drawn(case, random)
+    for changes in CHANGES.values() if case.sees else [CHANGES["recording"]]:
+        ours, theirs = (pulled(case, arguments, options, dy, changes) for pulled in (pulled_by_ours, pulled_by_torch))
+        assert list(ours.stages) == list(theirs.stages)
+        np.testing.assert_allclose(ours.result, theirs.result, rtol=1e-11, atol=1e-11)
+        for name, x in ours.stages.items():
+            np.testing.assert_allclose(x, theirs.stages[name], rtol=1e-11, atol=1e-11, err_msg=name)
+        assert_gradients_close(ours.gradients, theirs.gradients)
+
+
+def assert_pulls_honestly(case: Case, problems: int = 30) -> None:
+    """float32 by the rule of :func:`assert_float32_honest`, the yardstick being torch's worst gradient: on average over so many problems at
+    most twice that.
+
+    One alone is too small to be fair: a sum of few terms may happen to be exact, and where they cancel their rounding remains, for which a
+    hundredth of the largest gradient is the least scale.
+    """
+    ratios: dict[str, list[float]] = {}
+    for seed in range(problems):
+        arguments, options, dy = drawn(case, Random(seed))
+        arguments, dy = cast((arguments, dy), np.float32)
+        ours, theirs = (pulled(case, arguments, options, dy).gradients for pulled in (pulled_by_ours, pulled_by_torch))
+        truth = pulled_by_torch(case, *cast((arguments, options, dy), np.float64)).gradients
+        yardstick = max(*gradient_errors(theirs, truth, floor=1e-2).values(), 4 * EPS32)
+        for name, off in gradient_errors(ours, truth, floor=1e-2).items():
+            assert ours[name].dtype == np.float32, f"{name}: float32 came back as {ours[name].dtype}"
+            ratios.setdefault(name, []).append(off / yardstick)
+    for name, found in ratios.items():
+        assert np.mean(found) <= 2, f"{name}: {np.mean(found):.2g} times as far off as torch"
+
+
+def assert_pulls_as_differences(case: Case, random: Random) -> None:
+    """float64: along random directions, one argument or weight at a time, the loss rises as its central differences of fourth order do.
+
+    The step of 1e-4 leaves an error near 1e-12: its fourth power times the fifth derivative, and 1e-16 of the loss over the step.
+    """
+    arguments, options, dy = drawn(case, random)
+    gradients = pulled_by_ours(case, arguments, options, dy).gradients
+
+    def loss_at(name: str, direction: Any, step: float) -> float:
+        moved = mapped(np.copy, arguments)
+        flat(moved)[name][...] += step * direction
+        return float((dy * case.call(case.ours, moved, options, unseen)).sum())
+
+    for name, x in flat(arguments).items():
+        for _ in range(2):
+            direction = np.random.default_rng(random.getrandbits(32)).normal(size=x.shape)
+            near, far = (loss_at(name, direction, h) - loss_at(name, direction, -h) for h in (1e-4, 2e-4))
+            terms = gradients.get(name, np.zeros_like(x)) * direction
+            scale = max(np.abs(terms).sum(), 1e-3 * np.abs(dy).sum())
+            assert abs((8 * near - far) / 12e-4 - terms.sum()) <= 1e-8 * scale, name
+
+
+def assert_pullback_manners(case: Case, random: Random) -> None:
+    """With and without an observer the forward's own bits; no argument is changed, nor dy; dtypes and shapes are kept; twice is the same."""
+    arguments, options, dy = drawn(case, random)
+    for dtype in (np.float32, np.float64):
+        given, given_dy = cast((arguments, dy), dtype)
+        for x in (*leaves((given, options)), given_dy):
+            x.flags.writeable = False
+        before = [x.tobytes() for x in (*leaves((given, options)), given_dy)]
+        trace, see = recorder()
+        expected = case.call(case.ours, given, options, see)
+        seen = pulled_by_ours(case, given, options, given_dy)
+        assert list(seen.stages) == list(trace)
+        y, pullback = case.call(case.vjp, given, options, unseen_vjp)
+        for mine, other in [(seen.result, expected), (y, expected), *((seen.stages[name], trace[name]) for name in trace)]:
+            assert mine.dtype == other.dtype
+            np.testing.assert_array_equal(mine, other)
+        once, twice = list(leaves(pullback(given_dy))), list(leaves(pullback(given_dy)))
+        own = [grad for name, grad in seen.gradients.items() if not name.startswith("gradient.")]
+        for grads in zip(once, twice, own, strict=True):
+            for grad in grads:
+                np.testing.assert_array_equal(grad, grads[0])
+        weights = flat(given)
+        for name, grad in seen.gradients.items():
+            assert grad.dtype == dtype, f"{name}: {np.dtype(dtype)} came back as {grad.dtype}"
+            if name in weights:
+                assert grad.shape == weights[name].shape, f"{name}: {weights[name].shape} came back as {grad.shape}"
+        assert set(seen.gradients) <= set(weights) | {f"gradient.{name}" for name in trace}
+        assert [x.tobytes() for x in (*leaves((given, options)), given_dy)] == before, "an argument was changed"

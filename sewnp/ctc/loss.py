@@ -22,6 +22,10 @@ def clean_labels(labels: npt.ArrayLike, *, blank: int, vocab_size: int) -> tuple
     transformers 5.23 does, so with blank 0 a zero inside a label row vanishes.  Rows are filled up with the blank, which no target
     holds.  Labels may be of any integer dtype, or floats with integral values; one dimension is a batch of one.
 
+    >>> clean_labels([[3, 0, 2, -100], [1, -100, -100, -100]], blank=0, vocab_size=4)
+    (array([[3, 2],
+           [1, 0]]), array([2, 1]))
+
     Raises InputError, naming value and position, for any other negative label (transformers lets torch read outside its arrays),
     for a label >= ``vocab_size``, and for a float that is not integral.
     """
@@ -70,6 +74,10 @@ def ctc_loss(
     * Without frames the empty target costs 0 (+0.0; torch's is -0.0) and every other inf.
     * NaN anywhere in a sample's first ``input_lengths`` frames makes that sample's loss NaN, even where no path of the target reads
       it and with ``zero_infinity`` too; the other samples keep theirs.
+
+    >>> fair = np.log(np.full((1, 2, 2), 0.5))  # two frames, each a coin; "aa", "a_" and "_a" spell "a": 3 paths of 4
+    >>> np.exp(-ctc_loss(fair, [[1]], [2], [1], blank=0)).round(12).tolist()
+    0.75
 
     Stages for ``see``: ``alpha`` (B, T, 2S + 1), ``losses`` (B,) before they are reduced.  Raises InputError for what
     :func:`sewnp.ctc.ctc_alpha` refuses, an unknown reduction, and the mean of no samples.

@@ -52,8 +52,8 @@ def gelu_10(x: Array) -> Array:
 
 
 def gelu_10_derivative(x: Array) -> Array:
-    """That of GELU up to the clip, its edge included; 0 beyond."""
-    return np.where(np.abs(gelu(x)) > 10.0, x.dtype.type(0), gelu_derivative(x))
+    """That of GELU up to the clip, its edge included; 0 beyond.  NaN at infinity, as in torch, where GELU's is NaN."""
+    return (np.abs(gelu(x)) <= 10.0) * gelu_derivative(x)
 
 
 def quick_gelu(x: Array) -> Array:
@@ -276,6 +276,7 @@ DERIVATIVES: dict[Callable[[Array], Array], Callable[[Array], Array]] = {
 }
 """The derivative of every activation, element by element."""
 
+_WITH_FLAT_PIECES = (relu, relu2, relu6, hardswish, gelu_10)
 _WITH_PARAMETERS = ("prelu", "xielu")
 
 
@@ -299,7 +300,7 @@ def activation(name: str) -> Callable[[Array], Array]:
 def activation_vjp(x: Array, activation: Callable[[Array], Array]) -> tuple[Array, Callable[[Array], Array]]:
     """An activation of the table applied, and dy -> dx: dy times the derivative at x, element by element.
 
-    Where the derivative is 0 nothing comes back, not even NaN: as in torch, whose relu and clips choose and do not multiply.
+    From a piece that is flat nothing comes back, not even NaN: as in torch, whose relu and clips choose and do not multiply.
 
     >>> y, pullback = activation_vjp(np.array([-1.0, 2.0]), relu2)
     >>> y, pullback(np.array([1.0, 1.0]))
@@ -313,6 +314,6 @@ def activation_vjp(x: Array, activation: Callable[[Array], Array]) -> tuple[Arra
 
     def pullback(dy: Array) -> Array:
         slope = derivative(x)
-        return np.where(slope == 0, slope, dy * slope)
+        return np.where(slope == 0, slope, dy * slope) if activation in _WITH_FLAT_PIECES else dy * slope
 
     return activation(x), pullback

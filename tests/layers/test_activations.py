@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from judging import assert_close64, assert_equals_torch, assert_good_manners, few
 from sewnp.errors import ConfigError, SewError
-from sewnp.layers import ACTIVATIONS, activation
+from sewnp.layers import ACTIVATIONS, DERIVATIVES, activation, activation_vjp
 
 names = pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 
@@ -96,6 +96,47 @@ def test_equals_transformers_at_the_corners(name, dtype, absolute):
     np.testing.assert_allclose(
         activation(name)(x), theirs(name)(torch.tensor(x)).numpy(), rtol=8 * np.finfo(dtype).eps, atol=absolute
     )
+
+
+def derivatives_of_torch(name, x, dy):
+    """dx of every number alone and among many: at NaN torch's code for a single number and for a vector of them do not agree."""
+    import torch
+
+    many = torch.tensor(np.repeat(x[:, None], 65, axis=1), requires_grad=True)  # whole vectors, and one number behind them
+    for row in many:
+        theirs(name)(row).backward(torch.full_like(row, dy))
+    return many.grad.numpy()[:, [0, -1]].T
+
+
+@names
+@pytest.mark.parametrize(("dtype", "absolute"), [(np.float32, 4e-6), (np.float64, 1e-14)])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # infinity times zero is NaN here and there
+def test_derivative_equals_that_of_torch_at_the_corners(name, dtype, absolute):
+    """Where pieces meet, just before and behind, far out, at infinity and at NaN."""
+    corners = [0.0, 1e-30, 0.5, 20, 20.000002, 88.8, 750, 1e4, np.inf]
+    meet = np.array([0, 3, -3, 6, 10, -10], dtype)
+    beside = [np.nextafter(meet, dtype(end)) for end in (-np.inf, np.inf)]
+    x = np.concatenate([np.array([*corners, *(-c for c in corners), np.nan], dtype), meet, *beside])
+    dx = activation_vjp(x, activation(name))[1](np.ones_like(x))
+    assert dx.dtype == dtype
+    in_vector, alone = derivatives_of_torch(name, x, 1.0)
+    as_alone = np.isclose(dx, alone, rtol=8 * np.finfo(dtype).eps, atol=absolute, equal_nan=True)
+    np.testing.assert_allclose(dx[~as_alone], in_vector[~as_alone], rtol=8 * np.finfo(dtype).eps, atol=absolute)
+    assert as_alone[~np.isnan(x)].all()
+
+
+@names
+def test_nan_that_comes_back_passes_unless_a_piece_is_flat(name):
+    x = np.array([-50.0, -3.0, -1.0, 0.0, 0.5, 3.0, 6.0, 50.0])
+    x = x[1:] if name == "gelu_10" else x  # underflow is taken for flat there
+    dx = activation_vjp(x, activation(name))[1](np.full_like(x, np.nan))
+    np.testing.assert_array_equal(dx, derivatives_of_torch(name, x, np.nan)[1])
+
+
+def test_every_activation_has_its_derivative():
+    assert set(DERIVATIVES) == set(ACTIVATIONS.values())
+    with pytest.raises(ConfigError, match="activation: expected one with a known derivative, a value of ACTIVATIONS, found <ufunc"):
+        activation_vjp(np.zeros(1), np.cbrt)
 
 
 @names

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from networks.test_parity import TABLE, arguments, described, lengths_of, models, name_of, undefined
 
 import sewnp
+from judging import assert_gradients_close
 from originals import original, twin
 from sewnp.checkpoints import flatten
 from sewnp.checkpoints.names import modern
@@ -41,27 +42,6 @@ def torch_gradients(model: Any, ours: Any, given: dict[str, Any], *, by_input: b
     loss.sum().backward()
     grads = {modern(name): p.grad for name, p in model.named_parameters()} | {"input_values": x.grad}
     return loss.detach().numpy(), {name: None if grad is None else grad.numpy() for name, grad in grads.items()}
-
-
-def assert_gradients_close(ours: dict[str, Any], theirs: dict[str, Any], tolerance: float = 1e-10) -> None:
-    """NaN where theirs is NaN, and within the tolerance of the tensor's scale.
-
-    A gradient that is zero on paper (of the keys' biases, which shift all scores of a row alike) is rounding on both sides and has no scale
-    of its own: it is a sum of terms that cancel.  So the scale is at least a thousandth of the largest gradient's.
-    """
-    assert set(ours) == {name for name, grad in theirs.items() if grad is not None}
-    finite = [np.abs(theirs[name][np.isfinite(theirs[name])]) for name in ours]
-    largest = max((float(grad.max()) for grad in finite if grad.size), default=0.0)
-    for name, grad in ours.items():
-        other = theirs[name]
-        assert grad.shape == other.shape, name
-        np.testing.assert_array_equal(np.isnan(grad), np.isnan(other), err_msg=name)
-        calm = np.isfinite(other)
-        off, scale = np.abs(grad[calm] - other[calm]), np.abs(other[calm])
-        if off.size:
-            assert off.max() <= tolerance * max(scale.max(), 1e-3 * largest), (
-                f"{name}: {off.max() / max(scale.max(), 1e-300):.2g} of its scale"
-            )
 
 
 def assert_gradients(family: str, row: dict[str, Any], seed: int) -> None:
