@@ -13,7 +13,9 @@ from sewnp.layers import (
     multi_head_attention,
     relative_positions,
     unseen,
+    unseen_vjp,
     upsample,
+    values_only,
     within,
 )
 
@@ -68,6 +70,16 @@ def test_within_unseen_is_unseen_itself():
     """So that looking away costs nothing however deep the scopes are."""
     assert within(unseen, "encoder") is unseen
     assert within(within(unseen, "a"), "b") is unseen
+    assert within(unseen_vjp, "encoder") is unseen_vjp
+    assert values_only(unseen_vjp) is unseen
+
+
+def test_values_only_shows_the_value_and_leaves_the_pullback():
+    x, other, shown = np.zeros(3), np.ones(3), []
+    see = values_only(lambda name, x: shown.append((name, x)) or (other, None))
+    assert see("q", x) is other
+    assert shown[0][0] == "q"
+    assert shown[0][1] is x
 
 
 @composites

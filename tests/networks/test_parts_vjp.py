@@ -1,7 +1,7 @@
 """The pullback of every part of the networks, from a convolution to a transformer and a loss: the judges of the layers, one floor up."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from layers.test_vjp import (
     SMOOTH,
     affine_of,
@@ -195,7 +195,7 @@ def draw_classification_logits(random):
 def draw_cross_entropy(random):
     logits = array(random, random.randint(1, 5), random.randint(1, 4), scale=3)
     labels = rng_of(random).integers(0, logits.shape[1], len(logits))
-    labels[1:][rng_of(random).random(len(labels) - 1) < 0.3] = -100
+    labels[1:][rng_of(random).random(len(labels) - 1) < random.choice([0.0, 0.6])] = -100
     return {"logits": logits}, {"labels": labels[:, None] if random.randint(0, 1) else labels}
 
 
@@ -236,17 +236,13 @@ def test_float32_is_as_good_as_float32_can_be(case):
 
 
 @cases
-@settings(few, max_examples=10)
-@given(randoms)
-def test_gradients_equal_central_differences(case, random):
-    assert_pulls_as_differences(case, random)
+def test_gradients_equal_central_differences(case):
+    assert_pulls_as_differences(case)
 
 
 @cases
-@settings(few, max_examples=10)
-@given(randoms)
-def test_manners(case, random):
-    assert_pullback_manners(case, random)
+def test_manners(case):
+    assert_pullback_manners(case)
 
 
 def test_every_pullback_of_the_parts_is_judged():
