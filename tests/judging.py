@@ -3,6 +3,7 @@
 Nothing here imports torch before a test asks for it: a judge that is a loop over Python floats should not wait for it.
 """
 
+import functools
 import itertools
 import zlib
 from collections.abc import Callable, Iterator
@@ -387,3 +388,40 @@ def assert_pullback_manners(case: Case, problems: int = 20) -> None:
                 assert grad.shape == weights[name].shape, f"{name}: {weights[name].shape} came back as {grad.shape}"
         assert set(seen.gradients) <= set(weights) | {f"gradient.{name}" for name in trace}
         assert [x.tobytes() for x in (*leaves((given, options)), given_dy)] == before, "an argument was changed"
+
+
+def kept_by(pullback: Any) -> list[Any]:
+    """The arrays that stay in memory as long as a pullback does."""
+    if isinstance(pullback, np.ndarray):
+        return [pullback]
+    if isinstance(pullback, functools.partial):
+        parts = [pullback.func, *pullback.args]
+    elif isinstance(pullback, dict | list | tuple):
+        parts = list(pullback.values() if isinstance(pullback, dict) else pullback)
+    else:
+        parts = [cell.cell_contents for cell in getattr(pullback, "__closure__", None) or ()]
+    return [x for part in parts for x in kept_by(part)]
+
+
+def assert_keeps_no_more(case: Case, needed: set[str], unneeded: set[str], problems: int = 10) -> None:
+    """A pullback keeps arguments and stages, nothing of its own making, not its result, and none of the unneeded, by their last name.
+
+    needed: what it keeps all the same, "result" or "more".
+    """
+    for seed in range(problems):
+        arguments, options, _ = drawn(case, Random(seed))
+        stages: dict[str, Any] = {}
+
+        def see(name: str, x: Any, stages: dict[str, Any] = stages) -> Any:
+            stages[name] = x
+            return unseen_vjp(name, x)
+
+        result, pullback = case.call(case.vjp, arguments, options, see)
+        given = flat([arguments, {name: x for name, x in options.items() if isinstance(x, np.ndarray)}])
+        known, kept = given | stages | {"result": result}, kept_by(pullback)
+        assert "more" in needed or all(any(np.shares_memory(x, y) for y in known.values()) for x in kept)
+        for name in known:
+            if name.split(".")[-1] in unneeded | {"result"} - needed:
+                others = [x for other, x in known.items() if other.split(".")[-1] not in unneeded | {"result"}]
+                free = not any(np.shares_memory(known[name], x) for x in others)  # as an argument that is handed through is not
+                assert not (free and any(np.shares_memory(known[name], x) for x in kept)), f"{name} is kept"

@@ -115,10 +115,10 @@ def base_model_vjp(
     hidden, squeeze_back = squeezed_vjp(x, p, config, mask=frame_mask, see=inside)
     hidden, transformer_back = transformer_vjp(hidden, p, config, mask=attended, skip_layers=skip_layers, see=inside)
     y, restore_back = unsqueezed_vjp(hidden, p, config, frames=x.shape[1], see=inside)
-    squeezed_shape = hidden.shape
+    shape, dtype = hidden.shape, hidden.dtype
 
     def pullback(dy: Array | None) -> tuple[Array | None, Weights]:
-        dhidden, restored = (np.zeros(squeezed_shape, y.dtype), {}) if dy is None else restore_back(dy)
+        dhidden, restored = (np.zeros(shape, dtype), {}) if dy is None else restore_back(dy)
         dhidden, attended = transformer_back(dhidden)
         dx, embedded = squeeze_back(dhidden)
         dx, grads = project_back(dx)

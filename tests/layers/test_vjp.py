@@ -11,6 +11,7 @@ from judging import (
     Case,
     affine,
     assert_gradients_close,
+    assert_keeps_no_more,
     assert_pullback_manners,
     assert_pulls_as_autograd,
     assert_pulls_as_differences,
@@ -285,6 +286,14 @@ def test_gradients_equal_central_differences(case):
 @cases
 def test_manners(case):
     assert_pullback_manners(case)
+
+
+@cases
+def test_keeps_no_more_than_it_needs(case):
+    softmax = case.name.endswith("softmax")
+    needed = {"result"} if softmax else {"more"} if case.name == "weighted_layers" else set()
+    unread = {"x"} if softmax or case.name in ("squeeze", "mask_frames", "masked_mean") else set()
+    assert_keeps_no_more(case, needed, {"scores", "content", "c2p", "p2c", "output_dense", "output"} | unread)
 
 
 def test_every_pullback_of_the_layers_is_judged():

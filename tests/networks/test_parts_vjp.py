@@ -16,6 +16,7 @@ from layers.test_vjp import (
 
 from judging import (
     Case,
+    assert_keeps_no_more,
     assert_pullback_manners,
     assert_pulls_as_autograd,
     assert_pulls_as_differences,
@@ -243,6 +244,12 @@ def test_gradients_equal_central_differences(case):
 @cases
 def test_manners(case):
     assert_pullback_manners(case)
+
+
+@cases
+def test_keeps_no_more_than_it_needs(case):
+    needed = {"more"} if case.name == "heads.cross_entropy" else set()
+    assert_keeps_no_more(case, needed, {"scores", "content", "c2p", "p2c", "output_dense", "output", "pool", "last_hidden_state"})
 
 
 def test_every_pullback_of_the_parts_is_judged():
