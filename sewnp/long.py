@@ -14,7 +14,7 @@ import numpy as np
 
 from sewnp.config import Config
 from sewnp.errors import AudioError, InputError
-from sewnp.networks import Moments, Parts, WindowMoments, convolution_moments, ctc_logits, windowed_states
+from sewnp.networks import Moments, Parts, WindowMoments, convolution_moments, windowed_states
 from sewnp.speech.features import VARIANCE_EPS
 from sewnp.speech.stream import Recording
 from sewnp.types import Array, Weights
@@ -104,26 +104,27 @@ def windowed_logits(
     recording: Recording,
     found: Survey,
     model: Parts,
-    head: Weights,
+    head: Callable[[Array], Array],
     config: Config,
     *,
+    dtype: np.dtype[np.floating],
     rate: int,
     window: int,
     overlap: int,
     progress: Progress = quietly,
 ) -> Array:
-    """The second pass.  -> (T, V), in the head's dtype.
+    """The second pass.  -> (T, V), in ``dtype``.
 
-    model: one with the statistics of the first pass folded in.  head: the weights with ``lm_head``; window, overlap: in frames; rate: Hz.
+    model: one with the statistics of the first pass folded in.  head: states (1, T, H) -> logits (1, T, V); window, overlap: in frames;
+    rate: Hz.
 
     Raises AudioError for a recording that has become shorter since the first.
     """
-    dtype = head["lm_head"]["weight"].dtype
     total, duration = config.frames(found.samples), found.samples / rate
     logits, done = np.empty((total, config.vocab_size), dtype), 0
     waveform = _normalised(recording.blocks(), found, dtype)
     for states in windowed_states(model, config, waveform, samples=found.samples, window=window, overlap=overlap):
-        part = ctc_logits(states, head)[0]
+        part = head(states)[0]
         logits[done : done + len(part)] = part
         done += len(part)
         progress(duration * done / total, duration)

@@ -15,14 +15,14 @@ from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
 from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError, brief
-from sewnp.fast import FastTrunk, default_threads
+from sewnp.fast import FastTrunk, default_threads, limited
 from sewnp.gradients import Dropout, Gradients, compute_gradients
 from sewnp.inputs import as_array, check_arguments, check_attention
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen, unseen_vjp
 from sewnp.layers.softmax import softmax
 from sewnp.long import Progress, pipeline_logits, quietly, survey, window_frames, windowed_logits
-from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
+from sewnp.networks import Moments, Output, Parts, TextbookParts, ctc_logits, fold_statistics, run
 from sewnp.parameters import Head
 from sewnp.speech.alignment import Alignment, align_logits
 from sewnp.speech.audio import Audio, Samples, audio_name
@@ -90,7 +90,8 @@ class Model:
         """
         looked_at = see is not unseen or output_attentions
         x, mask, hidden = self._checked(input_values, attention_mask, mask_time_indices, looked_at=looked_at)
-        return run(
+        forward = partial(
+            run,
             self.weights,
             self.config,
             x,
@@ -104,6 +105,7 @@ class Model:
             output_attentions=output_attentions,
             see=see,
         )
+        return forward() if self.engine == "textbook" or looked_at else limited(lambda stop: forward())
 
     def gradients(
         self,
@@ -299,7 +301,13 @@ class Model:
             check_attention("window", config, config.samples_for(window), itemsize=self.dtype.itemsize)
         widths = {"rate": rate, "window": window, "overlap": overlap}
         parts = self._parts(found.moments)
-        return windowed_logits(recording, found, parts, self.weights, config, **widths, progress=progress), found.samples
+
+        def head(states: Array) -> Array:
+            if self.engine == "textbook":
+                return ctc_logits(states, self.weights)
+            return limited(lambda stop: ctc_logits(states, self.weights))
+
+        return windowed_logits(recording, found, parts, head, config, dtype=self.dtype, **widths, progress=progress), found.samples
 
     @property
     def _fast(self) -> FastTrunk:

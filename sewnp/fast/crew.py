@@ -226,6 +226,17 @@ def one_blas_thread() -> Iterator[None]:
         _LIMIT.leave()
 
 
+def limited(action: Callable[[Stop], T]) -> T:
+    """Undisturbed, with one BLAS thread for each of ours, so that the bits do not depend on who else computes.  (A process that is forked
+    while BLAS computes on threads of its own may hang.)"""
+
+    def alone(stop: Stop) -> T:
+        with one_blas_thread():
+            return action(stop)
+
+    return undisturbed(alone)
+
+
 @cache
 def _blas() -> Any:
     from threadpoolctl import ThreadpoolController

@@ -4,14 +4,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from sewnp.config import Config
 from sewnp.errors import InputError
 from sewnp.fast.clip import ClipRun, Packed
-from sewnp.fast.crew import Crew, Stop, one_blas_thread, undisturbed
+from sewnp.fast.crew import Crew, Stop, limited
 from sewnp.fast.workspace import Workspace
 from sewnp.layers.convolution import conv_length
 from sewnp.layers.masking import Masks
@@ -27,7 +27,7 @@ class FastTrunk:
     """
 
     def __init__(self, config: Config, p: Weights, *, threads: int) -> None:
-        self._model, self._threads = _limited(lambda stop: Packed.from_weights(config, p)), threads
+        self._model, self._threads = limited(lambda stop: Packed.from_weights(config, p)), threads
         self._spare: deque[Workspace] = deque()
 
     def with_statistics(self, moments: Moments | None) -> "FastTrunk":
@@ -71,7 +71,7 @@ class FastTrunk:
 
             Crew(min(self._threads, batch), stop).run(program)
 
-        _limited(compute)
+        limited(compute)
         return out, [np.stack(layer) for layer in zip(*states, strict=True)]
 
     def frames(self, waveform: Array) -> Array:
@@ -109,7 +109,7 @@ class FastTrunk:
             with self._clip(Crew(self._threads, stop)) as clip:
                 action(clip)
 
-        _limited(compute)
+        limited(compute)
 
     @contextmanager
     def _clip(self, crew: Crew, **particulars: Any) -> Iterator[ClipRun]:
@@ -120,16 +120,3 @@ class FastTrunk:
             scratch = Workspace()
         yield ClipRun(self._model, crew, scratch, **particulars)
         self._spare.append(scratch)
-
-
-T = TypeVar("T")
-
-
-def _limited(action: Callable[[Stop], T]) -> T:
-    """Undisturbed, with one BLAS thread for each of ours.  (A process that is forked while BLAS computes on threads of its own may hang.)"""
-
-    def limited(stop: Stop) -> T:
-        with one_blas_thread():
-            return action(stop)
-
-    return undisturbed(limited)

@@ -1,6 +1,7 @@
 """The fast engine as a whole: equal to the textbook whatever the length, the threads, the order and the company of the calls."""
 
 import pickle
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 import sewnp
 from judging import scale_error
 from sewnp.errors import ConfigError, InputError
 from sewnp.fast import FastTrunk, convolutions
-from sewnp.networks import TextbookParts, base_model, fold_statistics
+from sewnp.networks import TextbookParts, base_model, ctc_logits, fold_statistics
 
 SMALL: dict[str, Any] = {
     "hidden_size": 48,
@@ -144,6 +146,24 @@ def test_one_model_and_several_threads(model: sewnp.Model) -> None:
         worker.join()
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_heads_too_have_one_blas_thread(model: sewnp.Model, monkeypatch: Any) -> None:
+    """Else their bits would depend on whether another thread computes at the moment: its limit holds for the whole process."""
+    found: list[int] = []
+
+    def spy(x: Any, p: Any) -> Any:
+        found.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return ctc_logits(x, p)
+
+    monkeypatch.setattr(sys.modules["sewnp.networks.run"], "ctc_logits", spy)  # the package's own ``run`` is the function
+    monkeypatch.setattr("sewnp.model.ctc_logits", spy)
+    fast = replace(model, engine="fast", threads=2, tokenizer=sewnp.load("digits").tokenizer)
+    fast(noise(2000))
+    in_one_piece = len(found)
+    fast.transcribe(noise(16000)[0], sampling_rate=16000, window=0.2, overlap=0.05)
+    assert len(found) > 2 * in_one_piece > 0
+    assert set(found) == {1}
 
 
 @pytest.fixture(params=[("textbook", None), ("fast", 1), ("fast", 2), ("fast", 3)], ids=lambda pair: f"{pair[0]}-{pair[1]}")
