@@ -24,10 +24,10 @@ def weighted_layers(hidden_states: Sequence[Array], layer_weights: Array) -> Arr
 def weighted_layers_vjp(hidden_states: Sequence[Array], layer_weights: Array) -> tuple[Array, Pullback]:
     """:func:`weighted_layers`, and dy -> a list of the states' gradients, d layer_weights.
 
-    >>> y, pullback = weighted_layers_vjp([np.array([[[1.0]]]), np.array([[[5.0]]])], np.log([1.0, 3.0]))
+    >>> y, pullback = weighted_layers_vjp([np.array([[[1.0]]]), np.array([[[5.0]]])], np.zeros(2))
     >>> states, dweights = pullback(np.ones((1, 1, 1)))
-    >>> [float(state[0, 0, 0]) for state in states], dweights  # the second state is larger than the mean of 4
-    ([0.25, 0.75], array([-0.75,  0.75]))
+    >>> [float(state[0, 0, 0]) for state in states], dweights  # the second state is larger than the mean of 3
+    ([0.5, 0.5], array([-1.,  1.]))
     """
     shares, softmax_back = softmax_vjp(layer_weights)
 
