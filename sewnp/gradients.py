@@ -55,11 +55,8 @@ def compute_gradients(
     see: SeeVjp,
 ) -> Gradients:
     """See ``Model.gradients``; arrays are checked there.  feature_mask (B, H) bool."""
-    for number in skip_layers:
-        if number not in range(config.num_hidden_layers):
-            raise InputError(f"skip_layers: expected numbers from 0 to {config.num_hidden_layers - 1}, found {number!r}")
     keys = list(flatten(p))
-    is_frozen = _frozen(freeze, keys, config)
+    is_frozen = frozen_keys(freeze, keys, config)
     undropped: dict[str, Array] = {}
 
     def keep(name: str, x: Array, /) -> tuple[Array, Callable[[Array], Array]]:
@@ -90,7 +87,7 @@ def compute_gradients(
         time_mask=time_mask,
         skip_layers=frozenset(skip_layers),
         see=seen if dropout is None else keep,
-        frozen=None if input_gradient else _idle(is_frozen, keys, config),
+        frozen=None if input_gradient else idle_part(is_frozen, keys, config),
     )
     if given is not None:
         given.check_all_used()
@@ -103,7 +100,7 @@ def compute_gradients(
     return Gradients(loss, output, nest({key: by_key.get(key) for key in keys}), dwaveform if input_gradient else None)  # type: ignore[misc]
 
 
-def _frozen(freeze: str | Iterable[str], keys: list[str], config: Config) -> Callable[[str], bool]:
+def frozen_keys(freeze: str | Iterable[str], keys: list[str], config: Config) -> Callable[[str], bool]:
     """Whether a key is frozen.  Raises InputError for a name that is neither a part nor the beginning of a key."""
     parts = {"feature_encoder": f"{config.prefix}.feature_extractor", "base": config.prefix}
     names = [freeze] if isinstance(freeze, str) else list(freeze)
@@ -118,7 +115,7 @@ def _frozen(freeze: str | Iterable[str], keys: list[str], config: Config) -> Cal
     return lambda key: any(begins(key, prefix) for prefix in prefixes)
 
 
-def _idle(is_frozen: Callable[[str], bool], keys: list[str], config: Config) -> Frozen:
+def idle_part(is_frozen: Callable[[str], bool], keys: list[str], config: Config) -> Frozen:
     """The largest part from the input on whose weights are all frozen: it need not be gone back through."""
     base = [key for key in keys if key.startswith(f"{config.prefix}.")]
     if all(map(is_frozen, base)):

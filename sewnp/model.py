@@ -1,7 +1,7 @@
 """A model: configuration, weights, tokenizer and features tied together, ready to be called."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import partial
@@ -15,7 +15,7 @@ from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
 from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError, brief
-from sewnp.fast import FastTrunk, default_threads, limited
+from sewnp.fast import ClipGradients, FastTrunk, default_threads, limited
 from sewnp.gradients import Dropout, Gradients, compute_gradients
 from sewnp.inputs import as_array, check_arguments, check_attention
 from sewnp.layers.masking import Masking
@@ -151,6 +151,23 @@ class Model:
             input_gradient=input_gradient,
             see=see,
         )
+
+    def clip_gradients(self, freeze: str | Iterable[str] = ()) -> Callable[..., tuple[float, dict[str, Array]]]:
+        """What tells a clip's loss and flat gradients, for one clip after another and for threads with a clip each: a training step's work.
+
+        To be called as :class:`sewnp.fast.ClipGradients` is, which it is for the fast engine; for the textbook, the same from ``gradients``.
+        """
+        if self.engine == "fast":
+            return ClipGradients(self.config, self.weights, self.head, freeze)
+
+        def plainly(
+            input_values: Array, labels: npt.ArrayLike, *, time_mask: Any = None, feature_mask: Any = None, **options: Any
+        ) -> tuple[float, dict[str, Array]]:
+            masks = {"mask_time_indices": time_mask, "mask_feature_indices": feature_mask}
+            found = self.gradients(input_values, labels, **masks, **options, freeze=freeze)
+            return float(found.loss.sum()), found.flat()
+
+        return plainly
 
     def features(
         self, audio: Samples | Sequence[Samples], *, sampling_rate: int | None = None, attention_mask: bool | None = None

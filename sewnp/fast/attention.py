@@ -63,7 +63,7 @@ def _add_positions(
         lined = positions.keys[frames - part.stop : frames - part.stop + width, columns]
         product = scratch.take("position product", (rows, width), rank)
         np.matmul(q[part], lined.T, out=product)
-        scores += _windows(product, rows, frames)
+        scores += windows_by_distance(product, frames)
     if positions.queries is not None:
         for start in range(0, frames, rows):
             stop = min(start + rows, frames)
@@ -71,10 +71,11 @@ def _add_positions(
             first = part.start - stop + frames
             product = scratch.take("position product", (stop - start, width), rank)
             np.matmul(k[start:stop], positions.queries[first : first + width, columns].T, out=product)
-            scores[:, start:stop] += _windows(product, stop - start, rows).T
+            scores[:, start:stop] += windows_by_distance(product, rows).T
 
 
-def _windows(product: Array, rows: int, width: int) -> Array:
-    """Row a's window begins at column rows - 1 - a.  (rows, rows + width - 1) -> (rows, width), a view."""
-    step, item = product.strides
-    return np.lib.stride_tricks.as_strided(product[0, rows - 1 :], (rows, width), (step - item, item))
+def windows_by_distance(product: Array, width: int) -> Array:
+    """Row a's window begins at column rows - 1 - a.  (..., rows, rows + width - 1) -> (..., rows, width), a view."""
+    *stack, rows, _ = product.shape
+    *strides, step, item = product.strides
+    return np.lib.stride_tricks.as_strided(product[..., 0, rows - 1 :], (*stack, rows, width), (*strides, step - item, item))

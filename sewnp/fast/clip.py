@@ -7,13 +7,13 @@ import numpy as np
 
 from sewnp.config import Config
 from sewnp.errors import InputError
-from sewnp.fast.convolutions import ConvLayer, pack_convolution, run_tiles, tiles
+from sewnp.fast.convolutions import ConvLayer, first_moments, pack_convolution, run_tiles, tiles
 from sewnp.fast.crew import Crew
 from sewnp.fast.elementwise import activate, layer_norm
 from sewnp.fast.positions import PositionConvolution, pack_positions, squeeze_with_positions
 from sewnp.fast.transformer import Layer, pack_layers, run_layers
 from sewnp.fast.workspace import Workspace
-from sewnp.networks.moments import WindowMoments, convolution_moments, fold_norm
+from sewnp.networks.moments import fold_norm
 from sewnp.types import Array, Weights
 
 
@@ -100,10 +100,8 @@ class ClipRun:
         model = self.model
         config, p = model.config, model.p
         if config.feat_extract_norm == "group" and model.convolutions[0].norm is not None:  # not folded yet
-            windows = WindowMoments(config.conv_kernel[0], config.conv_stride[0])
-            windows.add(waveform)
             first = p["feature_extractor"]["conv_layers"][0]
-            moments = convolution_moments(windows.mean, windows.covariance, **first["conv"])
+            _, moments = first_moments(waveform, first, config.conv_stride[0])
             model = model.with_first(fold_norm(first, moments))
         todo = iter(tiles(len(out), model.convolutions, self.crew.size))  # the threads take turns
 

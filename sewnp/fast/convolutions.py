@@ -11,9 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sewnp.config import Config
+from sewnp.errors import InputError
 from sewnp.fast.elementwise import activate, layer_norm
 from sewnp.fast.workspace import Workspace
+from sewnp.layers.convolution import conv_length
 from sewnp.networks.frontend import CONV_NORM_EPS
+from sewnp.networks.moments import Moments, WindowMoments, convolution_moments
 from sewnp.types import Array, Weights
 
 _TILE = 524288
@@ -40,6 +44,24 @@ def pack_convolution(p: Weights, stride: int) -> ConvLayer:
     return ConvLayer(kernel, p["conv"].get("bias"), norm, weight.shape[2], stride)
 
 
+def check_group_norm(config: Config, waveform: Array) -> None:
+    """As the textbook's group_norm, which wants more than one value to normalise.  waveform (B, n)"""
+    frames, channels = (
+        conv_length(waveform.shape[1], kernel=config.conv_kernel[0], stride=config.conv_stride[0]),
+        config.conv_dim[0],
+    )
+    if config.feat_extract_norm == "group" and len(waveform) * frames <= 1:
+        shape = (len(waveform), frames, channels)
+        raise InputError(f"group_norm: expected more than 1 value per group, found shape {shape} with {channels} groups")
+
+
+def first_moments(samples: Array, p: Weights, stride: int) -> tuple[WindowMoments, Moments]:
+    """What the first convolution's group norm measures.  samples (n,); p: ``conv_layers.0`` -> the windows' moments, the channels'."""
+    windows = WindowMoments(p["conv"]["weight"].shape[2], stride)
+    windows.add(samples)
+    return windows, convolution_moments(windows.mean, windows.covariance, **p["conv"])
+
+
 def tiles(frames: int, layers: list[ConvLayer], crew: int) -> list[tuple[int, int]]:
     """Frames first to last of each tile, as many for each thread, small enough for the cache."""
     step = int(np.prod([layer.stride for layer in layers[1:]]))
@@ -63,26 +85,28 @@ def run_tiles(
         x = samples[start:end, None]
         for i, layer in enumerate(layers):
             start, end = bounds.pop()
-            x = _convolve(
-                x, layer, end - start, scratch.take(f"conv {i % 2}", (end - start, layer.kernel.shape[1]), rank), scratch, rank
-            )
+            out = scratch.take(f"conv {i % 2}", (end - start, layer.kernel.shape[1]), rank)
+            convolve(x, layer, out, scratch, rank)
+            x = out
             if layer.norm is not None:
                 layer_norm(x, *layer.norm, eps=CONV_NORM_EPS)
             activate(x, activation, scratch, rank)
         done(x, first, last)
 
 
-def _convolve(x: Array, layer: ConvLayer, frames: int, out: Array, scratch: Workspace, rank: int) -> Array:
-    channels, size, stride = x.shape[1], layer.size, layer.stride
-    if size == stride:  # windows that meet end to start: the input itself, reshaped
-        windows = x[: frames * size].reshape(frames, size * channels)
-    else:
-        windows = scratch.take("conv windows", (frames, size * channels), rank)
-        step = x.strides[0]
-        np.copyto(
-            windows, np.lib.stride_tricks.as_strided(x, windows.shape, (stride * step, x.strides[1] if channels > 1 else step))
-        )
-    np.matmul(windows, layer.kernel, out=out)
+def convolve(x: Array, layer: ConvLayer, out: Array, scratch: Workspace, rank: int = 0) -> None:
+    """The convolution alone.  x (T, C_in) -> out (T', C_out)"""
+    np.matmul(windows_of(x, layer, len(out), scratch, rank), layer.kernel, out=out)
     if layer.bias is not None:
         out += layer.bias
-    return out
+
+
+def windows_of(x: Array, layer: ConvLayer, frames: int, scratch: Workspace, rank: int = 0) -> Array:
+    """What each of so many frames is computed from.  (T, C_in) -> (frames, K C_in), a copy unless the windows meet end to start."""
+    channels, size, stride = x.shape[1], layer.size, layer.stride
+    if size == stride:
+        return x[: frames * size].reshape(frames, size * channels)
+    windows = scratch.take("conv windows", (frames, size * channels), rank)
+    step = x.strides[0]
+    np.copyto(windows, np.lib.stride_tricks.as_strided(x, windows.shape, (stride * step, x.strides[1] if channels > 1 else step)))
+    return windows

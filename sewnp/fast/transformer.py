@@ -99,7 +99,7 @@ def run_layers(
     rows = crew.share(frames, rank, least=BLOCK // width)  # short calls of several threads only hinder each other
     channels, columns = slice(heads.start * size, heads.stop * size), crew.share(config.intermediate_size, rank)
     fused = slice(3 * channels.start, 3 * channels.stop)
-    distances = _distances(frames, config)
+    rows_by_distance = table_rows(frames, config)
     qkv = scratch.take("qkv", (frames, fused.stop - fused.start), rank)
     context = scratch.take("context", (frames, channels.stop - channels.start), rank)
     inner = scratch.take("inner", (frames, columns.stop - columns.start), rank)
@@ -107,7 +107,7 @@ def run_layers(
     for layer in layers:
         np.matmul(hidden, layer.qkv[0][fused].T, out=qkv)
         qkv += layer.qkv[1][fused]
-        positions = _lined_up(layer, distances, channels, scratch, rank)
+        positions = _lined_up(layer, rows_by_distance, channels, scratch, rank)
         if heads.stop > heads.start:
             attend(qkv, context, size=size, attended=attended, positions=positions, scratch=scratch, rank=rank)
         np.matmul(context, layer.output[0][:, channels].T, out=parts[rank])
@@ -134,7 +134,7 @@ def _sum_and_norm(hidden: Array, parts: list[Array], bias: Array, norm: tuple[Ar
     layer_norm(hidden, *norm, eps=eps)
 
 
-def _distances(frames: int, config: Config) -> tuple[Array, Array] | None:
+def table_rows(frames: int, config: Config) -> tuple[Array, Array] | None:
     """For distances N - 1 down to 1 - N the row of the position table: as c2p counts them, and as p2c does in the opposite order."""
     if not isinstance(config, SEWDConfig) or not config.position_terms:
         return None
@@ -146,10 +146,8 @@ def _distances(frames: int, config: Config) -> tuple[Array, Array] | None:
     return np.clip(ordered + config.span, 0, last), np.clip(-ordered + config.span, 0, last)
 
 
-def _lined_up(
-    layer: Layer, distances: tuple[Array, Array] | None, channels: slice, scratch: Workspace, rank: int
-) -> Positions | None:
-    if distances is None:
+def _lined_up(layer: Layer, rows: tuple[Array, Array] | None, channels: slice, scratch: Workspace, rank: int) -> Positions | None:
+    if rows is None:
         return None
 
     def lined(name: str, table: Array | None, index: Array) -> Array | None:
@@ -159,7 +157,7 @@ def _lined_up(
         return np.take(table[:, channels], index, axis=0, out=out, mode="clip")
 
     return Positions(
-        lined("position keys", layer.position_keys, distances[0]), lined("position queries", layer.position_queries, distances[1])
+        lined("position keys", layer.position_keys, rows[0]), lined("position queries", layer.position_queries, rows[1])
     )
 
 

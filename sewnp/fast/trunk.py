@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from sewnp.config import Config
-from sewnp.errors import InputError
 from sewnp.fast.clip import ClipRun, Packed
+from sewnp.fast.convolutions import check_group_norm
 from sewnp.fast.crew import Crew, Stop, limited
 from sewnp.fast.workspace import Workspace
-from sewnp.layers.convolution import conv_length
 from sewnp.layers.masking import Masks
 from sewnp.networks.moments import Moments, fold_norm
 from sewnp.types import Array, Weights
@@ -43,7 +42,7 @@ class FastTrunk:
         """waveform (B, n), time_mask (B, T) bool -> (B, T, H) and, if asked for, the hidden states (B, N, H).  The clips of a batch run side by
         side, one thread each."""
         config, batch = self._model.config, len(waveform)
-        self._check_group_norm(waveform)
+        check_group_norm(config, waveform)
         out = np.zeros((batch, config.frames(waveform.shape[1]), config.hidden_size), np.float32)
         states: list[list[Array]] = [[] for _ in range(batch)]
         hidden = time_mask if config.apply_spec_augment else None
@@ -92,15 +91,6 @@ class FastTrunk:
         out = np.zeros((1, frames, hidden.shape[2]), np.float32)
         self._run(lambda clip: clip.restore(hidden[0], out[0]))
         return out
-
-    def _check_group_norm(self, waveform: Array) -> None:
-        """As the textbook's group_norm, which wants more than one value to normalise."""
-        first = self._model.convolutions[0]
-        frames = conv_length(waveform.shape[1], kernel=first.size, stride=first.stride)
-        if self._model.config.feat_extract_norm == "group" and len(waveform) * frames <= 1:
-            channels = first.kernel.shape[1]
-            shape = (len(waveform), frames, channels)
-            raise InputError(f"group_norm: expected more than 1 value per group, found shape {shape} with {channels} groups")
 
     def _run(self, action: Callable[[ClipRun], None]) -> None:
         """One part of one clip."""

@@ -62,7 +62,7 @@ def run(
     fast: what runs the base model where nobody looks; the plain layers otherwise.  Raises InputError for labels without a head, labels out
     of range, and masks that do not fit.
     """
-    targets = _targets(labels, config, head, batch=len(waveform))
+    targets = checked_targets(labels, config, head, batch=len(waveform))
     family, frames = FAMILIES[config.model_type], config.frames(waveform.shape[1])
     lengths, masks = _padding(attention_mask, config, frames, masking, see)
     waveform = see("input_values", waveform)
@@ -128,14 +128,13 @@ def run_vjp(
     """
     if head is None:
         raise InputError("labels: a base model has no loss; load with head='ctc' or head='classification'")
-    targets = _targets(labels, config, head, batch=len(waveform))
+    targets = checked_targets(labels, config, head, batch=len(waveform))
+    check_skipped(skip_layers, config, head)
     family, frames = FAMILIES[config.model_type], config.frames(waveform.shape[1])
     lengths, masks = _padding(attention_mask, config, frames, masking, values_only(see))
     waveform, waveform_back = see("input_values", waveform)
 
     weighted = head == "classification" and config.use_weighted_layer_sum
-    if weighted and skip_layers:
-        raise InputError("skip_layers: expected none, because the head mixes the hidden states of all layers")
     state_names = family.hidden_states(config) if weighted else []
     states: dict[str, Array] = {}
     dstates: dict[str, Array] = {}  # what the head gives back to them
@@ -228,8 +227,11 @@ def _padding(
     return lengths, masks
 
 
-def _targets(labels: Array | None, config: Config, head: Head | None, *, batch: int) -> tuple[Array, Array] | None:
-    """Labels are checked before anything is computed."""
+def checked_targets(labels: Array | None, config: Config, head: Head | None, *, batch: int) -> tuple[Array, Array] | None:
+    """What a CTC head is asked for: tokens (B, S) and their counts (B,), checked before anything is computed.  None for any other head.
+
+    Raises InputError for labels without a head, and for those that do not fit.
+    """
     if labels is None:
         return None
     if head is None:
@@ -242,6 +244,15 @@ def _targets(labels: Array | None, config: Config, head: Head | None, *, batch: 
     if len(targets) != batch:
         raise InputError(f"labels: expected {batch} rows, one a clip, found {len(targets)}")
     return targets, lengths
+
+
+def check_skipped(skip_layers: Collection[int], config: Config, head: Head | None) -> None:
+    """Raise InputError for a number that no layer has, and for layers left out of a head that mixes them all."""
+    for number in skip_layers:
+        if number not in range(config.num_hidden_layers):
+            raise InputError(f"skip_layers: expected numbers from 0 to {config.num_hidden_layers - 1}, found {number!r}")
+    if skip_layers and head == "classification" and config.use_weighted_layer_sum:
+        raise InputError("skip_layers: expected none, because the head mixes the hidden states of all layers")
 
 
 def _problem(targets: tuple[Array, Array], lengths: Array | None, frames: int) -> tuple[Array, Array, Array]:
