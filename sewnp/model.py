@@ -152,13 +152,17 @@ class Model:
             see=see,
         )
 
-    def clip_gradients(self, freeze: str | Iterable[str] = ()) -> Callable[..., tuple[float, dict[str, Array]]]:
+    def clip_gradients(
+        self, freeze: str | Iterable[str] = (), *, reuse: Callable[..., Any] | None = None
+    ) -> Callable[..., tuple[float, dict[str, Array]]]:
         """What tells a clip's loss and flat gradients, for one clip after another and for threads with a clip each: a training step's work.
 
         To be called as :class:`sewnp.fast.ClipGradients` is, which it is for the fast engine; for the textbook, the same from ``gradients``.
+        reuse: what the model of the step before gave.
         """
         if self.engine == "fast":
-            return ClipGradients(self.config, self.weights, self.head, freeze)
+            earlier = reuse if isinstance(reuse, ClipGradients) else None
+            return ClipGradients(self.config, self.weights, self.head, freeze, reuse=earlier)
 
         def plainly(
             input_values: Array, labels: npt.ArrayLike, *, time_mask: Any = None, feature_mask: Any = None, **options: Any

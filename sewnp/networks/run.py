@@ -86,7 +86,7 @@ def run(
         if targets is not None:
             log_probs = see("log_probs", log_softmax(logits))
             loss = see(
-                "loss", ctc_loss(log_probs, *_problem(targets, lengths, frames), **_ctc_options(config), see=within(see, "ctc"))
+                "loss", ctc_loss(log_probs, *ctc_problem(targets, lengths, frames), **_ctc_options(config), see=within(see, "ctc"))
             )
     elif head == "classification":
         x = last
@@ -155,15 +155,15 @@ def run_vjp(
             waveform, p[config.prefix], config, **options, see=keep, features_frozen=frozen == "feature_encoder"
         )
     if targets is not None:
-        problem = _problem(targets, lengths, frames)
-        logits, loss, head_back = _ctc_vjp(last, p, problem, config, see)
+        problem = ctc_problem(targets, lengths, frames)
+        logits, loss, head_back = ctc_head_vjp(last, p, problem, config, see=see)
     else:
         x, mix_back, seen_back = last, None, None
         if weighted:
             x, mix_back = weighted_layers_vjp([states[name] for name in state_names], p["layer_weights"])
             x, seen_back = see("weighted_layers", x)
         counted = None if lengths is None else frame_mask(lengths, x.shape[1], masking=masking)
-        logits, loss, head_back = _classification_vjp(x, p, labels, counted, see)
+        logits, loss, head_back = classification_head_vjp(x, p, labels, counted, see=see)
 
     def pullback(dloss: Array) -> tuple[Array | None, Weights]:
         dhead, grads = head_back(dloss)
@@ -180,10 +180,10 @@ def run_vjp(
     return Output(last_hidden_state=last, logits=logits, loss=loss), pullback
 
 
-def _ctc_vjp(
-    last: Array, p: Weights, problem: tuple[Array, Array, Array], config: Config, see: SeeVjp
+def ctc_head_vjp(
+    last: Array, p: Weights, problem: tuple[Array, Array, Array], config: Config, *, see: SeeVjp = unseen_vjp
 ) -> tuple[Array, Array, Callable[[Array], tuple[Array, Weights]]]:
-    """Logits, loss, and dloss -> dlast, gradients."""
+    """last (B, T, H), problem as :func:`ctc_problem` poses it -> logits, loss, and dloss -> dlast, gradients."""
     logits, linear_back = ctc_logits_vjp(last, p)
     logits, logits_back = see("logits", logits)
     log_probs, softmax_back = log_softmax_vjp(logits)
@@ -198,10 +198,10 @@ def _ctc_vjp(
     return logits, loss, pullback
 
 
-def _classification_vjp(
-    x: Array, p: Weights, labels: Array, counted: Array | None, see: SeeVjp
+def classification_head_vjp(
+    x: Array, p: Weights, labels: Array, counted: Array | None = None, *, see: SeeVjp = unseen_vjp
 ) -> tuple[Array, Array, Callable[[Array], tuple[Array, Weights]]]:
-    """Logits, loss, and dloss -> dx, gradients."""
+    """x (B, T, H), labels (B,), counted (B, T) bool -> logits, loss, and dloss -> dx, gradients."""
     logits, classify_back = classification_logits_vjp(x, p, mask=counted, see=see)
     logits, logits_back = see("logits", logits)
     loss, entropy_back = cross_entropy_vjp(logits, labels)
@@ -255,7 +255,7 @@ def check_skipped(skip_layers: Collection[int], config: Config, head: Head | Non
         raise InputError("skip_layers: expected none, because the head mixes the hidden states of all layers")
 
 
-def _problem(targets: tuple[Array, Array], lengths: Array | None, frames: int) -> tuple[Array, Array, Array]:
+def ctc_problem(targets: tuple[Array, Array], lengths: Array | None, frames: int) -> tuple[Array, Array, Array]:
     """What the CTC loss is asked about: targets (B, S), frames (B,), lengths of the targets (B,)."""
     return targets[0], np.full(len(targets[0]), frames) if lengths is None else lengths, targets[1]
 

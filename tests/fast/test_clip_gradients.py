@@ -118,6 +118,7 @@ def test_either_engine_tells_it_in_the_same_way(model: sewnp.Model) -> None:
 def test_long_clips_after_short_ones_and_threads_side_by_side(model: sewnp.Model) -> None:
     """What is kept from call to call never shows, and nobody computes in another's memory; arguments and earlier results stay as they are."""
     quick = model.clip_gradients()
+    quick(*clip(model, 50).values())
     clips = [clip(model, frames, seed) for seed, frames in enumerate((9, 400, 30, 31, 400, 8))]
     for given in clips:
         given["input_values"].flags.writeable = False
@@ -125,6 +126,7 @@ def test_long_clips_after_short_ones_and_threads_side_by_side(model: sewnp.Model
     for given, expected in zip(clips, alone, strict=True):
         truth = plain(twin_in_float64(model), given)
         assert_agrees(expected, plain(model, given), truth)
+    quick = model.clip_gradients(reuse=quick)  # as the next step does
     with ThreadPoolExecutor(3) as pool:
         for found, expected in zip(pool.map(lambda given: quick(*given.values()), clips * 3), alone * 3, strict=True):
             assert_same(found, expected)

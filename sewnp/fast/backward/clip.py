@@ -4,7 +4,9 @@
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,7 @@ from sewnp.config import Config
 from sewnp.errors import InputError
 from sewnp.fast.backward.convolutions import convolutions_vjp
 from sewnp.fast.backward.frontend import features, projected_vjp
-from sewnp.fast.backward.heads import HeadBack, classification_vjp, ctc_vjp
+from sewnp.fast.backward.heads import HeadBack, head_vjp
 from sewnp.fast.backward.one_pass import Grads, Pass
 from sewnp.fast.backward.positions import PositionsThereAndBack, squeeze_with_positions_vjp, upsample_vjp
 from sewnp.fast.backward.transformer import pack_layers, transformer_vjp
@@ -28,16 +30,27 @@ from sewnp.networks.run import check_skipped, checked_targets
 from sewnp.parameters import Head
 from sewnp.types import Array, Weights
 
+HeadPass: TypeAlias = Callable[[Array, list[Array]], tuple[float, HeadBack]]
+
 
 class ClipGradients:
     """A model of float32 weights, packed once, that says of one clip after another its loss and its gradients.
 
     Several threads may call it at once, each with a clip of its own: a call computes on one thread, and BLAS on no other.  weights: all of
     them, nested.  freeze: as for ``Model.gradients``; a frozen feature encoder or base model keeps nothing and costs no backward work.
+    reuse: an earlier one, with the weights of the step before, whose memory is gone on with.
     Raises InputError for a model without a head, weights that are not float32, and names in ``freeze`` that nothing has.
     """
 
-    def __init__(self, config: Config, weights: Weights, head: Head | None, freeze: str | Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        weights: Weights,
+        head: Head | None,
+        freeze: str | Iterable[str] = (),
+        *,
+        reuse: "ClipGradients | None" = None,
+    ) -> None:
         if head is None:
             raise InputError("labels: a base model has no loss; load with head='ctc' or head='classification'")
         keys = flatten(weights)
@@ -51,7 +64,7 @@ class ClipGradients:
         self._convolutions = list(map(pack_convolution, p["feature_extractor"]["conv_layers"], config.conv_stride))
         self._positions = PositionsThereAndBack.from_weights(p["encoder"]["pos_conv_embed"], config)
         self._layers = pack_layers(p["encoder"], config)
-        self._spare: deque[tuple[Shelf, Workspace]] = deque()
+        self._spare: deque[tuple[Shelf, Workspace]] = deque() if reuse is None else reuse._spare
 
     def __call__(
         self,
@@ -92,7 +105,8 @@ class ClipGradients:
                 shelf, scratch = Shelf(), Workspace()
             with np.errstate(all="ignore"):  # what is not finite shows in the loss
                 run = Pass(config, factors, shelf, scratch)
-                found = self._run(x[0], run, asked if targets is None else targets[0][0], frozenset(skip_layers), masks)
+                head = partial(head_vjp, p=self._weights, labels=asked, targets=targets, run=run)
+                found = self._run(x[0], run, head, frozenset(skip_layers), masks)
             shelf.clear()
             self._spare.append((shelf, scratch))  # after an error nobody uses them again
             return found
@@ -100,9 +114,9 @@ class ClipGradients:
         return limited(compute)
 
     def _run(
-        self, samples: Array, run: Pass, asked: Array, skip_layers: frozenset[int], masks: dict[str, Array | None]
+        self, samples: Array, run: Pass, head: HeadPass, skip_layers: frozenset[int], masks: dict[str, Array | None]
     ) -> tuple[float, Grads]:
-        """samples (n,); asked: the target (S,), or the label (1,)."""
+        """samples (n,); head: given the last hidden state (T, H) and each layer's (N, H)."""
         config, p, keep = self._config, self._weights[self._config.prefix], self._idle != "base"
         shelf, scratch, conv_layers = run.shelf, run.scratch, p["feature_extractor"]["conv_layers"]
         convolutions_back = None
@@ -118,7 +132,7 @@ class ClipGradients:
             states[-1], p["encoder"]["upsample"]["projection"], last, factor=config.squeeze_factor,
             activation=config.feat_extract_activation, shelf=shelf, scratch=scratch,
         )  # fmt: skip
-        loss, head_back = self._head_vjp(last, states, asked, run)
+        loss, head_back = head(last, states)
         dlast, dstates, own = head_back()
         if not keep:
             return loss, self._wanted(own)
@@ -131,11 +145,6 @@ class ClipGradients:
             nested["feature_extractor"] = {"conv_layers": convolutions_back(dx)}
         grads |= projected | flatten(nested)
         return loss, self._wanted(own | {f"{config.prefix}.{name}": gradient for name, gradient in grads.items()})
-
-    def _head_vjp(self, last: Array, states: list[Array], asked: Array, run: Pass) -> tuple[float, HeadBack]:
-        if self._head == "ctc":
-            return ctc_vjp(last, self._weights, asked, run)
-        return classification_vjp(last, states, self._weights, asked, run)
 
     def _wanted(self, grads: Grads) -> Grads:
         """In the order of the weights, without those that are frozen."""
