@@ -418,9 +418,9 @@ MUTANTS = [
     ),
     Mutant(
         "windows of positions are not moved along",
-        "fast/attention.py:_windows",
-        "(step - item, item)",
-        "(step, item)",
+        "fast/attention.py:windows_by_distance",
+        "step - item, item)",
+        "step, item)",
         "fast/test_engine.py::test_clips_so_long_that_queries_come_in_blocks",
     ),
     Mutant(
@@ -485,6 +485,129 @@ MUTANTS = [
         "return Target(stage, split(heads))",
         "return Target(stage)",
         "ports/test_names.py::test_names_axes_and_heads",
+    ),
+]
+
+
+def fast_way_back(name: str, place: str, old: str, new: str, case: str = "sew-d-nothing") -> Mutant:
+    """A mistake of the fast backward pass, and the model in training that has to notice."""
+    judge = f"fast/test_clip_gradients.py::test_training_draws_the_same_numbers[{case}]"
+    return Mutant(name, f"fast/backward/{place}", old, new, judge)
+
+
+SEW = "sew-nothing"
+MUTANTS += [
+    fast_way_back(
+        "softmax's sum taken with the wrong sign",
+        "attention.py:attention_vjp",
+        "dscores -= probabilities * shared",
+        "dscores += probabilities * shared",
+        SEW,
+    ),
+    fast_way_back(
+        "dropped probabilities hand on all the same",
+        "attention.py:attention_vjp",
+        "dscores *= kept",
+        "dscores *= probabilities",
+        SEW,
+    ),
+    fast_way_back(
+        "keys hear nothing of positions", "attention.py:attention_vjp", "dside += dproduct @ _split(lined, heads)", "pass"
+    ),
+    fast_way_back("what came back is left in the windows", "attention.py:attention_vjp", "dproduct.fill(0)", "pass"),
+    fast_way_back(
+        "rows of the table that distances share hear from the first alone",
+        "distances.py:lined_up_vjp",
+        "np.add.reduceat(dlined, starts, axis=0)",
+        "dlined[starts]",
+    ),
+    fast_way_back("a table that is divided on the way there only", "distances.py:lined_up_vjp", "dprojected *= factor", ""),
+    fast_way_back(
+        "the slope of GELU without its density",
+        "elementwise.py:_gelu_with_slope",
+        "np.multiply(slope, _DENSITY, out=slope)",
+        "pass",
+        SEW,
+    ),
+    fast_way_back(
+        "a layer norm that forgets what lies along its output",
+        "elementwise.py:layer_norm_vjp",
+        "dx -= normalised * along_mean[:, None]",
+        "pass",
+        SEW,
+    ),
+    fast_way_back(
+        "what a convolution's later taps give replaces what the earlier gave",
+        "convolutions.py:_give_back",
+        "receivers += np.matmul(",
+        "receivers[:] = np.matmul(",
+        SEW,
+    ),
+    fast_way_back(
+        "a group norm whose variance stands still",
+        "convolutions.py:_normed_layer_vjp",
+        "(dgain * scale)[:, None]",
+        "(0 * scale)[:, None]",
+        SEW,
+    ),
+    fast_way_back("hidden frames say what they would have said", "frontend.py:projected_vjp", "dy[time_mask] = 0", "", SEW),
+    fast_way_back(
+        "hidden channels are left as they are",
+        "frontend.py:projected_vjp",
+        "if feature_mask is not None: y[:, feature_mask] = 0",
+        "",
+        SEW,
+    ),
+    fast_way_back(
+        "a squeeze that hands on the whole to every frame",
+        "positions.py:squeeze_with_positions_vjp",
+        "(dy * np.float32(1 / factor))[:, None]",
+        "dy[:, None]",
+        SEW,
+    ),
+    fast_way_back(
+        "the kernel of positions is turned by a tap",
+        "positions.py:squeeze_with_positions_vjp",
+        "[:, there.margin : there.margin + frames]\n        dx",
+        "[:, there.margin - 1 : there.margin - 1 + frames]\n        dx",
+        SEW,
+    ),
+    fast_way_back(
+        "a residual goes one way only",
+        "transformer.py:_attention_vjp",
+        "dy += dqkv @ layer.qkv[0]",
+        "dy = dqkv @ layer.qkv[0]",
+        SEW,
+    ),
+    fast_way_back(
+        "the table hears from one layer alone",
+        "transformer.py:transformer_vjp",
+        "part if dtable is None or part is None else dtable + part",
+        "part",
+    ),
+    fast_way_back(
+        "the last dropout on the way there only", "heads.py:head_vjp", "dx[0] if by is None else dx[0] * by", "dx[0]", SEW
+    ),
+    fast_way_back(
+        "a frozen base model draws nothing",
+        "clip.py:ClipGradients.__call__",
+        "(lambda name, x: None) if dropout is None",
+        '(lambda name, x: None) if dropout is None or self._idle == "base"',
+        "sew-base",
+    ),
+    Mutant(
+        "memory of a clip that is still at work",
+        "fast/backward/clip.py:ClipGradients.__call__",
+        "shelf, scratch = self._spare.pop()",
+        "shelf, scratch = self._spare[-1]",
+        "fast/test_clip_gradients.py::test_long_clips_after_short_ones_and_threads_side_by_side[sew]",
+    ),
+    Mutant(
+        "a frozen feature encoder keeps what nobody asks for",
+        "fast/backward/clip.py:ClipGradients._run",
+        "if self._idle is None:",
+        "if True:",
+        "fast/test_clip_gradients.py::test_a_frozen_part_costs_no_backward_work",
     ),
 ]
 

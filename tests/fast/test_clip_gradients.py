@@ -1,4 +1,4 @@
-"""The fast backward pass against the plain pullbacks, over the table that pairs every option with every other."""
+"""The fast backward pass against the plain pullbacks: in training, clip after clip, thread beside thread."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks.test_gradients import RATES, TRAINED
-from networks.test_parity import TABLE, arguments, described, name_of, undefined
+from fast.test_engine import CONFIGS, loud
 
 import sewnp
 from judging import cast, gradient_errors
-from originals import original, twin
 from sewnp.errors import InputError
 from sewnp.fast import ClipGradients
 from sewnp.fast.workspace import Shelf, Workspace
@@ -28,6 +26,11 @@ def plain(model: Any, given: dict[str, Any], *, time_mask: Any = None, feature_m
     return model.gradients(**given, mask_time_indices=time_mask, mask_feature_indices=feature_mask, **options)
 
 
+def wide(model: sewnp.Model) -> sewnp.Model:
+    """The same weights in float64."""
+    return replace(model, weights=cast(model.weights, np.float64), engine="textbook")
+
+
 def assert_agrees(found: tuple[float, dict[str, Any]], exact: Any, truth: Any) -> None:
     """With the plain pullbacks, float32's for what there is at all, float64's for the numbers."""
     loss, grads = found
@@ -39,56 +42,48 @@ def assert_agrees(found: tuple[float, dict[str, Any]], exact: Any, truth: Any) -
         assert error < CLOSE, f"{key}: {error:.2g} of its scale"
 
 
-@pytest.mark.parametrize(("number", "family", "row"), [(i, *entry) for i, entry in enumerate(TABLE)], ids=name_of)
-def test_pairwise(number: int, family: str, row: dict[str, Any]) -> None:
-    labels, head = "plain" if row["labels"] == "none" else row["labels"], row["head"] or "ctc"
-    row = row | {"head": head, "labels": labels, "batch": 1, "mask": "none"}
-    if undefined(family, row):
-        row = row | {"num_hidden_layers": 1}
-    head, values = described(family, row)
-    theirs = original(family, head, seed=number, **values)
-    wide, ours = twin(theirs), twin(theirs, dtype=np.float32)
-    rng = np.random.default_rng(number)
-    given = arguments(row, ours, rng)
-    options = {
-        "time_mask": given.pop("mask_time_indices", None),
-        "feature_mask": rng.random((1, 16)) < 0.2 if number % 2 else None,
-        "skip_layers": {1} if ours.config.num_hidden_layers > 1 and row["head"] != "weighted" else set(),
-    }
-    assert_agrees(fast(ours, given, **options), plain(ours, given, **options), plain(wide, given, **options))
+def clip(model: sewnp.Model, frames: int, seed: int = 0) -> dict[str, Any]:
+    x = np.random.default_rng(seed).normal(size=(1, model.config.samples_for(frames))).astype(np.float32)
+    return {"input_values": x, "labels": np.array([[3, 1, 1]] if model.head == "ctc" else [1])}
 
 
-@pytest.mark.parametrize("freeze", [(), "feature_encoder", "base"])
-@pytest.mark.parametrize(("family", "head", "values"), TRAINED)
-def test_training_draws_the_same_numbers(family: str, head: Any, values: dict[str, Any], freeze: Any) -> None:
-    spec = {"mask_time_prob": 0.3, "mask_time_length": 2, "mask_feature_prob": 0.2, "mask_feature_length": 3}
-    theirs = original(family, head, num_hidden_layers=4, **(RATES | spec | values))
-    wide, ours = twin(theirs), twin(theirs, dtype=np.float32)
-    rng = np.random.default_rng(0)
-    given = {
-        "input_values": rng.normal(size=(1, ours.config.samples_for(15))),
-        "labels": np.array([[3, 3, 1]] if head == "ctc" else [2]),
-    }
+RATES = {
+    "hidden_dropout": 0.2, "activation_dropout": 0.3, "attention_dropout": 0.25, "feat_proj_dropout": 0.1, "final_dropout": 0.15,
+    "num_hidden_layers": 3,
+}  # fmt: skip
+TRAINED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "sew": ("sew", "ctc", {}),
+    "sew by layer": ("sew", "ctc", {"feat_extract_norm": "layer", "conv_bias": True, "squeeze_factor": 3, "final_dropout": 0.0}),
+    "sew classifies": ("sew", "classification", {"hidden_size": 36, "num_conv_pos_embeddings": 5}),
+    "sew-d": ("sew-d", "ctc", {}),
+    "sew-d not shared": ("sew-d", "ctc", {"share_att_key": False, "norm_rel_ebd": "none", "attention_dropout": 0.0}),
+    "sew-d without": ("sew-d", "ctc", {"relative_attention": False}),
+    "sew-d classifies": ("sew-d", "classification", {"pos_att_type": ("c2p",), "position_buckets": 0}),
+}
+
+
+@pytest.mark.parametrize("freeze", ["nothing", "feature_encoder", "base"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_draws_the_same_numbers(name: str, freeze: str) -> None:
+    """SpecAugment, LayerDrop and dropout at once; the generators agree on what comes next, too."""
+    family, head, values = TRAINED[name]
+    model = loud(replace(CONFIGS[family], **(RATES | values)), head)
+    given, rng = clip(model, 31), np.random.default_rng(0)
     options = {
-        "time_mask": rng.random((1, 15)) < 0.3, "feature_mask": rng.random((1, 16)) < 0.2, "skip_layers": {2}, "freeze": freeze,
-    }  # fmt: skip
+        "time_mask": rng.random((1, 31)) < 0.3,
+        "feature_mask": rng.random((1, model.config.hidden_size)) < 0.2,
+        "skip_layers": {1},
+        "freeze": () if freeze == "nothing" else freeze,
+    }
     draws = [np.random.default_rng(7) for _ in range(3)]
-    found = fast(ours, given, **options, dropout=draws[0])
-    assert_agrees(found, plain(ours, given, **options, dropout=draws[1]), plain(wide, given, **options, dropout=draws[2]))
+    found = fast(model, given, **options, dropout=draws[0])
+    assert_agrees(found, plain(model, given, **options, dropout=draws[1]), plain(wide(model), given, **options, dropout=draws[2]))
     assert draws[0].random() == draws[1].random()
 
 
-# --- what model.clip_gradients promises ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["sew", "sew-d"])
+@pytest.fixture(params=CONFIGS)
 def model(request: Any) -> sewnp.Model:
-    return replace(twin(original(request.param), dtype=np.float32), engine="fast")
-
-
-def clip(model: sewnp.Model, frames: int, seed: int = 0) -> dict[str, Any]:
-    x = np.random.default_rng(seed).normal(size=(1, model.config.samples_for(frames))).astype(np.float32)
-    return {"input_values": x, "labels": np.array([[3, 1, 1]])}
+    return replace(loud(CONFIGS[request.param]), engine="fast")
 
 
 def assert_same(found: tuple[float, dict[str, Any]], expected: tuple[float, dict[str, Any]]) -> None:
@@ -102,7 +97,7 @@ def assert_same(found: tuple[float, dict[str, Any]], expected: tuple[float, dict
 def test_either_engine_tells_it_in_the_same_way(model: sewnp.Model) -> None:
     given, options = (
         clip(model, 15),
-        {"time_mask": np.arange(15)[None] < 3, "feature_mask": np.arange(16)[None] == 5, "skip_layers": {0}},
+        {"time_mask": np.arange(15)[None] < 3, "feature_mask": np.arange(48)[None] == 5, "skip_layers": {0}},
     )
     quick, slow = (replace(model, engine=engine).clip_gradients("feature_encoder") for engine in ("fast", "textbook"))
     assert isinstance(quick, ClipGradients)
@@ -124,7 +119,7 @@ def test_long_clips_after_short_ones_and_threads_side_by_side(model: sewnp.Model
         given["input_values"].flags.writeable = False
     alone = [model.clip_gradients()(*given.values()) for given in clips]
     for given, expected in zip(clips, alone, strict=True):
-        truth = plain(twin_in_float64(model), given)
+        truth = plain(wide(model), given)
         assert_agrees(expected, plain(model, given), truth)
     quick = model.clip_gradients(reuse=quick)  # as the next step does
     with ThreadPoolExecutor(3) as pool:
@@ -132,18 +127,14 @@ def test_long_clips_after_short_ones_and_threads_side_by_side(model: sewnp.Model
             assert_same(found, expected)
 
 
-def twin_in_float64(model: sewnp.Model) -> sewnp.Model:
-    return replace(model, weights=cast(model.weights, np.float64), engine="textbook")
-
-
 def test_a_frozen_part_costs_no_backward_work() -> None:
-    """What is kept for the way back is counted: of convolutions half a second has more than of all else."""
-    model, kept = sewnp.load("digits"), {}
+    """What is kept for the way back is counted: convolutions so wide have more of it than all else."""
+    model, kept = loud(replace(CONFIGS["sew"], conv_dim=(160, 160, 48))), {}
     for freeze in ((), "feature_encoder", "base"):
         shelf = Shelf()
         quick = ClipGradients(model.config, model.weights, model.head, freeze)
         quick._spare.append((shelf, Workspace()))
-        quick(np.random.default_rng(0).normal(size=(1, 8000)).astype(np.float32), [[3, 4]])
+        quick(*clip(model, 60).values())
         kept[freeze] = shelf._block.size
     assert kept["feature_encoder"] < kept[()] / 2
     assert kept["base"] < kept["feature_encoder"] / 2
@@ -172,9 +163,9 @@ def test_refusals(model: sewnp.Model) -> None:
         ((two, [[1], [2]]), {}, "input_values: expected one clip, found 2"),
         ((two[:1, :3], [[1]]), {}, r"input_values: expected at least 1 clip"),
         ((two[:1], [[1], [2]]), {}, "labels: expected 1 rows, one a clip, found 2"),
-        ((two[:1], [[11]]), {}, r"labels\[0, 0\]: expected -100 or 0 <= label < 11"),
+        ((two[:1], [[32]]), {}, r"labels\[0, 0\]: expected -100 or 0 <= label < 32"),
         ((two[:1], [[1]]), {"time_mask": np.zeros((1, 3), bool)}, r"time_mask: expected shape \(1, 9\), found \(1, 3\)"),
-        ((two[:1], [[1]]), {"feature_mask": np.zeros(16, bool)}, r"feature_mask: expected shape \(1, 16\), found \(16,\)"),
+        ((two[:1], [[1]]), {"feature_mask": np.zeros(48, bool)}, r"feature_mask: expected shape \(1, 48\), found \(48,\)"),
         ((two[:1], [[1]]), {"skip_layers": [2]}, "skip_layers: expected numbers from 0 to 1, found 2"),
     ]:
         with pytest.raises(InputError, match=said):
@@ -185,7 +176,7 @@ def test_refusals(model: sewnp.Model) -> None:
         ClipGradients(config, model.weights, None)
     with pytest.raises(InputError, match=r"lm_head.bias: expected float32, which the fast engine computes in, found float64"):
         ClipGradients(
-            config, model.weights | {"lm_head": {"weight": model.weights["lm_head"]["weight"], "bias": np.zeros(11)}}, "ctc"
+            config, model.weights | {"lm_head": {"weight": model.weights["lm_head"]["weight"], "bias": np.zeros(32)}}, "ctc"
         )
     grouped = replace(config, feat_extract_norm="group", squeeze_factor=1, conv_kernel=(10,), conv_stride=(5,), conv_dim=(16,))
     if config.model_type == "sew":

@@ -35,21 +35,25 @@ CLOSE = 1e-5
 """float32 against float32 in another order, behind two convolution stacks' worth of rounding: 1e-6 seen, and a digit of room."""
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
-def model(request: Any) -> sewnp.Model:
-    """Random weights, loud enough that scores and positions matter."""
-    fresh = sewnp.from_config(CONFIGS[request.param], engine="textbook")
+def loud(config: Any, head: Any = "ctc") -> sewnp.Model:
+    """Random weights, loud enough that scores and positions matter, in float32."""
+    fresh = sewnp.from_config(config, head=head, engine="textbook")
     rng = np.random.default_rng(1)
 
-    def loud(x: Any) -> Any:
+    def louder(x: Any) -> Any:
         if isinstance(x, dict):
-            return {name: loud(value) for name, value in x.items()}
+            return {name: louder(value) for name, value in x.items()}
         if isinstance(x, list):
-            return [loud(value) for value in x]
+            return [louder(value) for value in x]
         scale = 0.3 if x.ndim == 1 else 1 / np.sqrt(np.prod(x.shape[1:]))
         return (x + scale * rng.normal(size=x.shape)).astype(np.float32)
 
-    return replace(fresh, weights=loud(fresh.weights))
+    return replace(fresh, weights=louder(fresh.weights))
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def model(request: Any) -> sewnp.Model:
+    return loud(CONFIGS[request.param])
 
 
 def noise(samples: int, batch: int = 1, seed: int = 0) -> Any:
