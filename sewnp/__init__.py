@@ -11,7 +11,7 @@ The layers are in ``sewnp.layers``, the CTC algorithms in ``sewnp.ctc``, beam se
 from sewnp import ctc, layers
 from sewnp.batch import classify_many, transcribe_many
 from sewnp.config import SEWConfig, SEWDConfig
-from sewnp.errors import AudioError, CheckpointError, ConfigError, InputError, SewError, TokenizerError, WorkerError
+from sewnp.errors import AudioError, AudioWarning, CheckpointError, ConfigError, InputError, SewError, TokenizerError, WorkerError
 from sewnp.loading import convert, from_config, load, transcribe
 from sewnp.model import Model
 from sewnp.presets import PRESETS, preset
@@ -20,6 +20,7 @@ from sewnp.version import __version__
 __all__ = [
     "PRESETS",
     "AudioError",
+    "AudioWarning",
     "CheckpointError",
     "ConfigError",
     "InputError",

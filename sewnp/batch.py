@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 import uuid
+import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -326,6 +327,9 @@ def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threadpool_limits(1)
     os.environ["SEWNP_THREADS"] = "1"
+    warnings.formatwarning = lambda message, *_: (
+        f"sewnp: warning: {message}\n"
+    )  # of what file, which is what matters, and not of what line
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -29,6 +29,10 @@ class AudioError(SewError):
     """Audio that cannot be read or cannot be used."""
 
 
+class AudioWarning(UserWarning):
+    """Audio that was cut short or is damaged, and used as far as it goes because the caller allowed it."""
+
+
 class TokenizerError(SewError, ValueError):
     """A vocabulary that is not one, or text and ids that it cannot express."""
 

@@ -27,8 +27,6 @@ OVERLAP = 3.0
 Progress: TypeAlias = Callable[[float, float | None], None]
 """Called with the seconds done and the seconds in all, None where the length is not known yet."""
 
-_LARGEST = float(np.finfo(np.float32).max)
-
 
 def quietly(done: float, total: float | None) -> None:
     """The progress that tells nobody."""
@@ -69,10 +67,6 @@ def survey(recording: Recording, config: Config, first: Weights, *, longest: flo
     if samples <= longest:
         return Survey(recording.name, samples, np.concatenate(held), 0.0, 1.0, None)
     variance = float(sound.covariance[0, 0])
-    if variance > _LARGEST:
-        raise AudioError(
-            f"{recording.name}: samples that deviate by {math.sqrt(variance):.3g} cannot be squared in float32; scale them to [-1, 1)"
-        )
     mean = float(np.float32(sound.mean[0])) if normalise else 0.0  # rounded here, so that the moments are of what is computed
     scale = float(np.float32(math.sqrt(variance + VARIANCE_EPS))) if normalise else 1.0
     moments = None

@@ -189,12 +189,14 @@ class Model:
         compat: Literal["transformers"] | None = None,
         decoder: BeamSearch | None = None,
         progress: Progress | None = None,
+        allow_truncated: bool = False,
     ) -> Transcript:
         """The words in a clip of any length: by greedy CTC decoding, or a ``decoder``'s best text.
 
         audio: a path, an open file, "-" for standard input, or samples (n,).
         sampling_rate: of samples given as an array, in Hz; by default the model's own.  A clip shorter than one squeezed frame has an
-        empty text.  progress: called with the seconds done and the seconds in all, None while nobody knows.
+        empty text.  progress: called with the seconds done and the seconds in all, None while nobody knows.  allow_truncated: transcribe
+        what there is of a file that was cut short or is damaged, with an AudioWarning that says what is missing.
 
         window, overlap: a clip of more than ``window`` seconds (30) is read in blocks, normalised and convolved as the whole that it is;
         attention alone sees a window at a time, of which the ``overlap`` (3) seconds at inner edges are left to the neighbour.  Memory does
@@ -205,7 +207,7 @@ class Model:
         Raises AudioError for audio that cannot be used, naming it, and InputError for a model without a CTC head and other arguments.
         """
         tokenizer, rate, tell = self._ctc_tokenizer("transcribing"), self.feature_extractor.sampling_rate, progress or quietly
-        with open_recording(audio, target=rate, sampling_rate=sampling_rate) as recording:
+        with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
             tell(0.0, None)
             if compat == "transformers":
                 run, hop = partial(self._logits, recording.name), self.config.hop
@@ -223,14 +225,14 @@ class Model:
             decoder=decoder,
         )
 
-    def align(self, audio: Audio, text: str, *, sampling_rate: int | None = None) -> Alignment:
-        """When each word and character of a text was said: CTC forced alignment.  audio, sampling_rate: as for ``transcribe``.
+    def align(self, audio: Audio, text: str, *, sampling_rate: int | None = None, allow_truncated: bool = False) -> Alignment:
+        """When each word and character of a text was said: CTC forced alignment.  Other arguments as for ``transcribe``.
 
         Raises AudioError for audio that cannot be used, naming it, TokenizerError for a text that the vocabulary cannot spell, saying
         which characters and where, InputError for a text that does not fit into the clip and for a model without a CTC head.
         """
         tokenizer = self._ctc_tokenizer("aligning")
-        waveform = self._waveform(audio, sampling_rate)
+        waveform = self._waveform(audio, sampling_rate, allow_truncated)
         rate = self.feature_extractor.sampling_rate
         logits = np.zeros((0, self.config.vocab_size), self.dtype)
         if len(waveform) >= self.config.minimum_samples:
@@ -239,14 +241,14 @@ class Model:
             logits, text, tokenizer, seconds_per_frame=Fraction(self.config.hop, rate), duration=len(waveform) / rate
         )
 
-    def classify(self, audio: Audio, *, sampling_rate: int | None = None) -> Labels:
+    def classify(self, audio: Audio, *, sampling_rate: int | None = None, allow_truncated: bool = False) -> Labels:
         """Labels with their probabilities, best first.  Arguments as ``transcribe``.
 
         Raises AudioError for audio that cannot be used or is too short, and InputError for a model without a classification head.
         """
         if self.head != "classification":
             raise InputError(f"{self.name}: classifying needs a classification head, found {self.head or 'none'}")
-        waveform = self._waveform(audio, sampling_rate)
+        waveform = self._waveform(audio, sampling_rate, allow_truncated)
         if len(waveform) < self.config.minimum_samples:
             raise AudioError(f"{audio_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
         scores = softmax(self._logits(audio, waveform))
@@ -295,8 +297,9 @@ class Model:
             raise TokenizerError(f"{self.name}: {doing} needs a vocab.json, which the checkpoint folder does not hold")
         return self.tokenizer
 
-    def _waveform(self, audio: Audio, sampling_rate: int | None) -> Array:
-        with open_recording(audio, target=self.feature_extractor.sampling_rate, sampling_rate=sampling_rate) as recording:
+    def _waveform(self, audio: Audio, sampling_rate: int | None, allow_truncated: bool) -> Array:
+        rate = self.feature_extractor.sampling_rate
+        with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
             return recording.read()
 
     def _logits(self, audio: object, waveform: Array) -> Array:

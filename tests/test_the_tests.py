@@ -486,6 +486,34 @@ MUTANTS = [
         "return Target(stage)",
         "ports/test_names.py::test_names_axes_and_heads",
     ),
+    Mutant(
+        "of joined recordings the first is read",
+        "speech/containers/__init__.py:recordings",
+        "while not pieces or (place < source.size and _is_known(source, place)):",
+        "while not pieces:",
+        "speech/test_containers.py::test_recordings_that_were_joined_are_read_one_after_the_other[FLAC-PCM_16]",
+    ),
+    Mutant(
+        "a stale size is believed",
+        "speech/containers/chunks.py:_sized",
+        "elif ends := _ends(source, start, content + size, kind):",
+        "elif ends := content + size:",
+        "speech/test_containers.py::test_a_stale_riff_size_too",
+    ),
+    Mutant(
+        "Ogg pages may be missing",
+        "speech/containers/ogg.py:ogg_piece",
+        "following[serial] = number + 1",
+        "pass",
+        "speech/test_containers.py::test_ogg_that_lacks_pages_or_has_others_is_refused[OPUS]",
+    ),
+    Mutant(
+        "what others write to standard error is swallowed with the decoders' remarks",
+        "speech/chatter.py:_diverted",
+        "os.write(number, line)",
+        "pass",
+        "speech/test_containers.py::test_what_others_write_to_standard_error_meanwhile_is_passed_on",
+    ),
 ]
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from sewnp.checkpoints.hub import progress
+from sewnp.cli.truncated import warnings_told
 from sewnp.errors import SewError
 from sewnp.version import __version__
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     try:
-        with progress():
+        with progress(), warnings_told():
             status: int = options.run(options)
         sys.stdout.flush()
         return status

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from sewnp.cli.clips import add_format, add_model, add_threads
+from sewnp.cli.truncated import add_allow_truncated
 from sewnp.files import read_text, write_text
 from sewnp.loading import load
 from sewnp.plots import plot_alignment, save_plot
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", metavar="TEXT", help="what is said in it; @FILE reads it from a UTF-8 file")
     add_model(parser, default="digits")
     add_threads(parser)
+    add_allow_truncated(parser)
     formats = "tsv: a line a word; json: with characters and the log-likelihood; textgrid: Praat's, with both tiers"
     add_format(parser, "tsv", "json", "textgrid", help=formats)
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
@@ -42,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     text = _text(options.text)
     model = load(options.model, threads=options.threads)
     rate = model.feature_extractor.sampling_rate
-    waveform = read_audio(options.audio, sampling_rate=rate)  # once: standard input cannot be read again for the picture
+    # once: standard input cannot be read again for the picture
+    waveform = read_audio(options.audio, sampling_rate=rate, allow_truncated=options.allow_truncated)
     alignment = model.align(waveform, text)
     result = formatted(alignment, options.output_format, audio=options.audio, model=model.name)
     if options.plot:

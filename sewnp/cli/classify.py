@@ -4,6 +4,7 @@ import argparse
 
 from sewnp.batch import Result, classify_many
 from sewnp.cli.clips import Clip, add_clips, add_threads, clips_of, for_each, show
+from sewnp.cli.truncated import add_allow_truncated
 from sewnp.loading import load
 
 DESCRIPTION = """\
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     add_clips(parser, model="digit-words")
     add_threads(parser)
+    add_allow_truncated(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,4 +39,5 @@ def run(options: argparse.Namespace) -> int:
         rows = labels[:_MOST] if alone else [(f"{clip.audio}\t{label}", score) for label, score in labels[:1]]
         show("\n".join(f"{label}\t{score:.4f}" for label, score in rows))
 
-    return for_each(clips, lambda audio, _: classify_many(audio, model=model), give, of=len(clips))
+    allow = options.allow_truncated
+    return for_each(clips, lambda audio, _: classify_many(audio, model=model, allow_truncated=allow), give, of=len(clips))

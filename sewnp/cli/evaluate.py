@@ -14,6 +14,7 @@ from sewnp.batch import Result
 from sewnp.cli.clips import Bar, add_format, add_jobs, add_model, add_threads, in_processes, report, until_interrupted
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.evaluate_table import classification_table, ctc_table
+from sewnp.cli.truncated import add_allow_truncated
 from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError
 from sewnp.evaluation import (
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser, default=None)
     add_jobs(parser, "run the clips")
     add_threads(parser)
+    add_allow_truncated(parser)
     parser.add_argument(
         "--normalize",
         choices=tuple(NORMALIZATIONS),
@@ -84,8 +86,8 @@ def run(options: argparse.Namespace) -> int:
     search = decoder(options, model)
     utterances = read_test_set(options.path, task=options.task)
     check_columns(utterances, options.by)
-    decoding = {"decoder": search} if options.task == "ctc" else {}
-    recognize = recognizer(model, options.task, **decoding, **in_processes(options.jobs, len(utterances), ordered=False))
+    keywords = {"allow_truncated": options.allow_truncated} | ({"decoder": search} if options.task == "ctc" else {})
+    recognize = recognizer(model, options.task, **keywords, **in_processes(options.jobs, len(utterances), ordered=False))
     made_by = {"task": options.task, "model": model.fingerprint(), "decoder": _decoder_name(search, options.lm)}
     results = ResultsFile(Path(options.output), made_by, resume=options.resume) if options.output else None
     with Bar(len(utterances) - (len(results.done) if results else 0)) as progress:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from sewnp.cli.clips import add_model
+from sewnp.cli.truncated import add_allow_truncated
 from sewnp.loading import load
 from sewnp.plots import plot_clip, save_plot
 from sewnp.plots.clip import HEADS
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     parser.add_argument("audio", metavar="AUDIO", help="an audio file, a minute or less to be readable; - reads standard input")
     add_model(parser, default="digits")
+    add_allow_truncated(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the picture: .png, .svg or .pdf")
     parser.add_argument(
         "--layers",
@@ -37,5 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Draw the clip -> exit status."""
     model = load(options.model)
-    save_plot(lambda: plot_clip(model, options.audio, layers=options.layers, heads=options.heads).axes[0], Path(options.output))
+    chosen = {"layers": options.layers, "heads": options.heads, "allow_truncated": options.allow_truncated}
+    save_plot(lambda: plot_clip(model, options.audio, **chosen).axes[0], Path(options.output))
     return 0

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 from sewnp.cli.clips import add_model
+from sewnp.cli.truncated import add_allow_truncated
 from sewnp.loading import load
 from sewnp.numerics import Inputs, budgets, honest_runs, trace, write_trace
 from sewnp.speech.stream import read_audio
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     parser.add_argument("audio", metavar="AUDIO", help="an audio file; - reads standard input")
     add_model(parser, default="digits")
+    add_allow_truncated(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the .safetensors file to write")
     parser.add_argument(
         "--dtype", choices=("float32", "float64"), default="float64", help="what to compute in (default: %(default)s)"
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Trace the clip -> exit status."""
     model = load(options.model, dtype=options.dtype)
-    waveform = read_audio(options.audio, sampling_rate=model.feature_extractor.sampling_rate)
+    rate = model.feature_extractor.sampling_rate
+    waveform = read_audio(options.audio, sampling_rate=rate, allow_truncated=options.allow_truncated)
     features = model.features(waveform)
     inputs = Inputs(features.input_values, features.attention_mask)
     recorded = trace(model, **inputs.arguments(), stages=options.stages)

@@ -22,6 +22,7 @@ from sewnp.cli.clips import (
 )  # fmt: skip
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.long import add_window_options, window_options
+from sewnp.cli.truncated import add_allow_truncated
 from sewnp.errors import InputError
 from sewnp.files import naming, write_text
 from sewnp.loading import load
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_jobs(parser, "transcribe")
     parser.add_argument("--resume", action="store_true", help="with -o: leave out the clips whose files are all there")
     add_threads(parser)
+    add_allow_truncated(parser)
     add_window_options(parser)
     add_decoder_options(parser)
 
@@ -113,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _results(options: argparse.Namespace, count: int, model: Model, clips: Iterator[str], progress: Progress) -> Iterator[Result]:
     """The results of so many clips: in their order to standard output, as they are there to files."""
-    keywords = window_options(options) | {"decoder": decoder(options, model)}
+    keywords = window_options(options) | {"decoder": decoder(options, model), "allow_truncated": options.allow_truncated}
     if count == 1:
         keywords["progress"] = progress
     if many := in_processes(options.jobs, count, ordered=options.output_dir is None):

@@ -20,11 +20,20 @@ HEADS = 4
 """So many are drawn unless the caller says otherwise."""
 
 
-def plot_clip(model: Model, audio: AudioFile, *, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> Any:
+def plot_clip(
+    model: Model,
+    audio: AudioFile,
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    allow_truncated: bool = False,
+) -> Any:
     """Run a model on a clip, and draw :func:`plot_transcript` of it with the attention of some layers and heads -> Figure.
 
     layers, heads: counted from 0; by default the first layer, a middle one and the last, and the first :data:`HEADS` heads.  No layers,
-    no attention.  Raises InputError for layers and heads that the model does not have, and for a model without a CTC head or a
+    no attention.  allow_truncated: as for ``Model.transcribe``.
+
+    Raises InputError for layers and heads that the model does not have, and for a model without a CTC head or a
     vocabulary; AudioError for audio that cannot be used or is too short.
     """
     tokenizer, config, rate = model.tokenizer, model.config, model.feature_extractor.sampling_rate
@@ -33,7 +42,7 @@ def plot_clip(model: Model, audio: AudioFile, *, layers: Sequence[int] | None = 
     depth = config.num_hidden_layers
     layers = _chosen("layers", layers, depth, [0, depth // 2, depth - 1])
     heads = _chosen("heads", heads, config.num_attention_heads, range(min(HEADS, config.num_attention_heads)))
-    waveform = read_audio(audio, sampling_rate=rate)
+    waveform = read_audio(audio, sampling_rate=rate, allow_truncated=allow_truncated)
     if len(waveform) < config.minimum_samples:
         raise AudioError(f"{audio_name(audio)}: expected at least {config.minimum_samples} samples, found {len(waveform)}")
     logits, attentions = _run(model, waveform, layers, heads)

@@ -19,12 +19,13 @@ array([[-1.225,  0.   ,  1.225]], dtype=float32)
 """
 
 from sewnp.speech.alignment import Alignment, align_logits
-from sewnp.speech.audio import as_waveform, mono, resample
+from sewnp.speech.audio import as_waveform, mono
 from sewnp.speech.features import FeatureExtractor, Features
 from sewnp.speech.formats import Cue, format_transcript, subtitles
 from sewnp.speech.labels import Labels
+from sewnp.speech.resampling import resample, resampled
 from sewnp.speech.spelling import Spelled, delimiter_id, spell, spelling_tokens, vocabulary_spelling
-from sewnp.speech.stream import Recording, open_recording, read_audio, resampled
+from sewnp.speech.stream import Recording, open_recording, read_audio
 from sewnp.speech.textgrid import textgrid
 from sewnp.speech.tokenizer import CTCTokenizer, Offsets, Span
 from sewnp.speech.transcript import Transcript, transcript_from_logits

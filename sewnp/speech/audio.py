@@ -1,7 +1,7 @@
 """A waveform: one channel of float32 samples in [-1, 1) at the rate that the model hears.  Files are read in :mod:`~sewnp.speech.stream`."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -24,6 +24,10 @@ HIGHEST_RATE = 1_000_000
 """Hz.  Resampling between rates without common divisor takes a filter of 20 taps per Hz: no damaged header may ask for 2**31."""
 
 
+LOUDEST = 2.0**40
+"""Samples in [-1, 1) are meant, those of unscaled integers reach 2**31; beyond, squares and sums leave float32."""
+
+
 def as_waveform(audio: npt.ArrayLike, *, name: str = "audio") -> Array:
     """Check samples that the caller made.  (n,) floats or integers -> (n,) float32, finite, n >= 1; never changed in place.
 
@@ -41,7 +45,7 @@ def as_waveform(audio: npt.ArrayLike, *, name: str = "audio") -> Array:
         axis = int(x.shape[0] > x.shape[1])
         raise AudioError(
             f"{name}: expected one channel (samples,), found shape {x.shape}; average the channels first, for instance with"
-            f" audio.mean(axis={axis}), or pass several clips as a list of one-dimensional arrays"
+            f" audio.mean(axis={axis}); of several clips, each is an array of its own"
         )
     if x.ndim != 1:
         raise AudioError(f"{name}: expected one channel (samples,), found shape {x.shape}")
@@ -62,23 +66,6 @@ def mono(x: Array) -> Array:
         raise AudioError("audio: no channels")
     with np.errstate(over="ignore", invalid="ignore"):  # what is NaN or infinite is for the caller to report
         return np.asarray(_as_float32("audio", x).mean(axis=1))
-
-
-def resample(x: Array, original: int, target: int) -> Array:
-    """Change the sampling rate from ``original`` to ``target`` Hz.  (n,) -> (ceil(n * target / original),), floating, dtype kept.
-
-    Polyphase filtering: with up / down = target / original in lowest terms, insert up - 1 zeros after each sample, low-pass at the
-    lower of the two half-rates, keep every down-th.  The filter is the default of ``scipy.signal.resample_poly``, a sinc under a
-    Kaiser window (beta 5) reaching ten zero crossings to each side.  Equal rates return ``x`` itself.
-    Raises InputError for rates that are not whole numbers from 1 to :data:`HIGHEST_RATE`.
-    """
-    check_shape("audio", x, (None,))
-    original, target = check_rate("original", original), check_rate("target", target)
-    if original == target:
-        return x
-    from scipy.signal import resample_poly  # half a second to import, and 16 kHz recordings need none of it
-
-    return np.asarray(resample_poly(x, target, original)).astype(x.dtype, copy=False)
 
 
 def check_rate(name: str, rate: Any) -> int:
@@ -102,24 +89,45 @@ def _as_float32(name: str, x: Array) -> Array:
     )
 
 
-def finite(name: str, blocks: Iterable[Array]) -> Iterator[Array]:
-    """The blocks of a waveform, (n,) each, until one holds what is no number; the rest is only counted.
+def finite(name: str, blocks: Iterable[Array], *, least: int = 1) -> Iterator[Array]:
+    """The blocks of a waveform, (n,) each, until one holds what is no sample; the rest is only counted.
 
-    Raises AudioError at the end, naming ``name``, for NaN and infinities, and for a waveform without samples.
+    Raises AudioError at the end, naming ``name``, for NaN, infinities and what is beyond LOUDEST, and for fewer samples than ``least``.
     """
     count = bad = first = 0
+    worst = 0.0
     for block in blocks:
-        wrong = np.flatnonzero(~np.isfinite(block))
+        wrong = np.flatnonzero(~(np.abs(block) <= LOUDEST))
+        if len(wrong):
+            worst = float(np.maximum(worst, np.abs(block[wrong]).max()))  # NaN stays
         if len(wrong) and not bad:
             first = count + int(wrong[0])
         bad += len(wrong)
         count += len(block)
         if not bad:
             yield block
-    if not count:
+    if count < least:
         raise AudioError(f"{name}: no samples")
     if bad:
-        raise AudioError(f"{name}: {bad} of {count} samples are NaN or infinite in float32, the first at sample {first}")
+        what = f"beyond all sound (up to {worst:.3g}, expected -1 to 1)" if np.isfinite(worst) else "NaN or infinite in float32"
+        raise AudioError(f"{name}: {bad} of {count} samples are {what}, the first at sample {first}")
+
+
+def check_one(audio: object) -> None:
+    """Raise AudioError, which says what to do, for what is often given in place of one clip: bytes, a data set's dict, a list of clips."""
+    if isinstance(audio, bytes | bytearray):
+        raise AudioError(
+            f"audio: expected a path, a file or samples, found {type(audio).__name__}; io.BytesIO(...) makes a file of a file's bytes"
+        )
+    if isinstance(audio, Mapping):
+        raise AudioError(
+            'audio: expected a path, a file or samples, found a dict; give its ["array"], and its rate as sampling_rate'
+        )
+    if isinstance(audio, list | tuple) and audio and not isinstance(audio[0], float | int | np.number):
+        kind = type(audio[0]).__name__
+        raise AudioError(
+            f"audio: expected one clip, found a {type(audio).__name__} of {len(audio)} ({kind} ...); transcribe_many takes several"
+        )
 
 
 def audio_name(audio: object) -> str:
@@ -129,4 +137,4 @@ def audio_name(audio: object) -> str:
     if not hasattr(audio, "read"):
         return "audio"
     given = getattr(audio, "name", None)
-    return path_name(given) if isinstance(given, str) else "audio file object"
+    return path_name(given) if given and isinstance(given, str) else "audio file object"

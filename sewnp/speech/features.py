@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sewnp.errors import AudioError, ConfigError, InputError, brief, check_whole
-from sewnp.speech.audio import HIGHEST_RATE, Samples, as_waveform, check_rate, resample
+from sewnp.errors import ConfigError, InputError, brief, check_whole
+from sewnp.speech.audio import HIGHEST_RATE, Samples, as_waveform, check_rate
+from sewnp.speech.resampling import resample
 from sewnp.types import Array
 
 VARIANCE_EPS = 1e-7
@@ -98,17 +99,14 @@ class FeatureExtractor:
         if self.do_normalize:
             # Without a mask nobody can tell the padding from the clip, so it is normalised along and no longer is padding_value.
             known = lengths.tolist() if masked else [longest] * len(padded)
-            padded = [self._normalize(name, x, length) for name, x, length in zip(clips, padded, known, strict=True)]
+            padded = [self._normalize(x, length) for x, length in zip(padded, known, strict=True)]
         mask = (np.arange(longest) < lengths[:, None]).astype(np.int32) if masked else None
         return Features(np.stack(padded), mask)
 
-    def _normalize(self, name: str, x: Array, length: int) -> Array:
+    def _normalize(self, x: Array, length: int) -> Array:
         """Zero mean and unit variance over the first ``length`` samples, padding_value after them.  (n,) -> (n,) float32"""
-        with np.errstate(over="ignore", invalid="ignore"):  # reported below
-            mean, variance = x[:length].mean(), x[:length].var()
-            normal: Array = (x - mean) / np.sqrt(variance + VARIANCE_EPS)
-        if not np.isfinite(variance):
-            raise AudioError(f"{name}: samples up to {np.abs(x).max():.3g} cannot be squared in float32; scale them to [-1, 1)")
+        mean, variance = x[:length].mean(), x[:length].var()
+        normal: Array = (x - mean) / np.sqrt(variance + VARIANCE_EPS)
         normal[length:] = self.padding_value
         return normal
 

@@ -1,10 +1,15 @@
 """Recordings in blocks: the same sound as read whole, the same errors, as often as wanted, and nothing left behind."""
 
+import bz2
+import gzip
+import http.client
 import io
+import lzma
 import os
 import sys
 import tempfile
 import threading
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -186,21 +191,128 @@ def test_a_disk_that_is_full(monkeypatch):
 
 def test_a_disk_that_fails_while_libsndfile_reads(monkeypatch, capfd, tmp_path):
     """libsndfile takes it for the end of the file."""
-    import sewnp.speech.stream as stream
+    from sewnp.speech.containers import View
 
     path = tmp_path / "clip.wav"
     path.write_bytes(encoded(noise(100_000), format="WAV"))
-    steady = stream._Steady.read
+    readinto = View.readinto
 
-    def fails(self, size=-1, /):
-        if self._file.tell() > 100_000:
+    def fails(self, buffer, /):
+        if self.tell() > 100_000:
             self._file.close()
-        return steady(self, size)
+        return readinto(self, buffer)
 
-    monkeypatch.setattr(stream._Steady, "read", fails)
+    monkeypatch.setattr(View, "readinto", fails)
     with pytest.raises(AudioError, match=r"clip\.wav: cannot be read: .*closed file"):
         read_audio(path)
     assert capfd.readouterr().err == ""
+
+
+# --- file objects that fail in the middle -----------------------------------------------------------------------------------------
+
+
+class Foreign(Exception):
+    """An error of a library that knows neither OSError nor us."""
+
+
+class Failing(io.RawIOBase):
+    """A socket, more or less."""
+
+    def __init__(self, error):
+        self.error, self.reads = error, 0
+
+    def read(self, size=-1):
+        self.reads += 1
+        if self.reads > 2:
+            raise self.error
+        return encoded(noise(100), format="WAV")
+
+
+def packed(module, data):
+    file = io.BytesIO()
+    with module.open(file, "wb") as out:
+        out.write(data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("module", [gzip, lzma, bz2])
+def test_compressed_files_that_end_in_the_middle_or_are_damaged(module):
+    data = packed(module, encoded(noise(400_000), format="WAV"))
+    with module.open(io.BytesIO(data)) as file:
+        assert len(read_audio(file)) == 400_000
+    broken = [
+        data[: len(data) // 2],
+        data[:-3],
+        data[:1000] + bytes(1000) + data[2000:],
+        data[: len(data) // 2] + bytes(100_000),
+        b"hello, none",
+    ]
+    for content in broken:
+        with (
+            module.open(io.BytesIO(content)) as file,
+            pytest.raises(AudioError, match=r"^audio file object: cannot be read: \S|cut short"),
+        ):
+            read_audio(file)
+
+
+def test_a_member_of_an_archive_that_is_damaged():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("clip.wav", encoded(noise(400_000), format="WAV"))
+    content = bytearray(file.getvalue())
+    content[400_000] ^= 1
+    archive = zipfile.ZipFile(io.BytesIO(bytes(content)))
+    with (
+        archive.open("clip.wav") as member,
+        pytest.raises(AudioError, match=r"clip\.wav: cannot be read: Bad CRC-32 for file 'clip\.wav'"),
+    ):
+        read_audio(member)
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (TimeoutError(), "TimeoutError"),
+        (TimeoutError(110, "Connection timed out"), "Connection timed out"),
+        (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (http.client.IncompleteRead(b"abc", 10), r"IncompleteRead\(3 bytes read, 10 more expected\)"),
+        (EOFError(), "EOFError"),
+        (Foreign("no more"), "no more"),
+        (RuntimeError("stream closed"), "stream closed"),
+    ],
+)
+def test_what_a_foreign_file_raises_is_an_error_of_ours(error, cause):
+    with pytest.raises(AudioError, match=f"^audio file object: cannot be read: {cause}$") as caught:
+        read_audio(Failing(error))
+    assert error in (caught.value.__cause__, caught.value.__cause__.__cause__)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), AudioError("ours")])
+def test_what_is_no_error_of_the_file_goes_through(error):
+    with pytest.raises(type(error)) as caught:
+        read_audio(Failing(error))
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("data", [None, 7, ["a"]])
+def test_what_reads_as_no_bytes(data):
+    class Odd:
+        def read(self, size):
+            return data
+
+    with pytest.raises(AudioError, match=f"bytes .mode 'rb'., found {type(data).__name__} in place of bytes"):
+        read_audio(Odd())
+
+
+def test_other_kinds_of_bytes_are_bytes():
+    class Views:
+        def __init__(self):
+            self.parts = [memoryview(encoded(noise(100), format="WAV")), bytearray()]
+
+        def read(self, size):
+            return self.parts.pop(0)
+
+    assert len(read_audio(Views())) == 100
 
 
 # --- what is wrong is found on the way --------------------------------------------------------------------------------------------
@@ -210,7 +322,7 @@ def test_a_disk_that_fails_while_libsndfile_reads(monkeypatch, capfd, tmp_path):
     ("data", "cause"),
     [
         (encoded(noise(100_000), format="WAV")[:-50_000], "cut short: the header promises 200000 bytes of sound, found 150000"),
-        (encoded(noise(100_000), format="FLAC")[:-50_000], "not audio that can be decoded, or damaged .*lost sync"),
+        (encoded(noise(100_000), format="FLAC")[:-50_000], "cut short: the header promises 100000 samples, found 69632"),
         (encoded(noise(100_000), 22050, format="OGG")[:-500], "cut short: its last page is incomplete"),
         (b"", "the file is empty"),
         (b"hello", "not audio that can be decoded"),
