@@ -25,11 +25,19 @@ from sewnp.speech.transcript import Transcript
 EMBEDDED = ("digits", "digits-d", "digit-words")
 """The models that come with the package."""
 
+DEFAULTS = {"transcribe": "digits", "classify": "digit-words"}
+"""Which of them does what unless another is asked for."""
+
 _PRETRAINED = Path(__file__).parent / "pretrained"
 
 
+def embedded(name: str) -> Path:
+    """The folder of a model of :data:`EMBEDDED`: for :func:`load` that model, whatever lies in the working directory."""
+    return _PRETRAINED / name
+
+
 def load(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
     *,
     revision: str | None = None,
     dtype: str | np.dtype[Any] | type[Any] = "float32",
@@ -40,7 +48,8 @@ def load(
     fresh_head_seed: int | None = None,
 ) -> Model:
     """Load an embedded model by name ("digits", "digits-d", "digit-words"), a checkpoint folder as transformers writes it, or a model of
-    the Hugging Face hub by its id ("asapp/sew-tiny-100k-ft-ls100h"; extra ``hub``), whose files are kept in the hub's usual cache.
+    the Hugging Face hub by its id ("asapp/sew-tiny-100k-ft-ls100h"; extra ``hub``), whose files are kept in the hub's usual cache.  Without
+    a name it is the embedded "digits", whatever lies in the working directory.
 
     What exists as a folder is one: "a/b" is asked of the hub only where there is no folder a/b.  A folder wins over an embedded name when it
     is spelled with a separator or holds config.json.  revision: a branch, tag or commit of a hub model, also written "name/name@revision".
@@ -58,7 +67,9 @@ def load(
         check_whole("fresh_head_seed", fresh_head_seed, error=ConfigError)
     kind = _float(dtype)
     engine = _engine(engine, kind, threads)
-    folder, name = _folder(model, revision)  # the last of the checks: it may download
+    folder, name = _folder(
+        embedded(DEFAULTS["transcribe"]) if model is None else model, revision
+    )  # the last of the checks: it may download
     checkpoint = read_checkpoint(folder, head=head, fresh_head_seed=fresh_head_seed, dtype=kind)
     tokenizer = _tokenizer(folder, checkpoint)
     _check_blank(folder, checkpoint, tokenizer)
@@ -130,8 +141,13 @@ def convert(source: AnyPath, target: AnyPath, *, dictionary: AnyPath | None = No
     return checkpoint
 
 
-def transcribe(audio: Audio, *, model: str | os.PathLike[str] | Model = "digits", sampling_rate: int | None = None) -> Transcript:
-    """The words in a clip, in one call.  To transcribe several, load the model once and use ``model.transcribe``."""
+def transcribe(
+    audio: Audio, *, model: str | os.PathLike[str] | Model | None = None, sampling_rate: int | None = None
+) -> Transcript:
+    """The words in a clip, in one call.  model: as for :func:`load`, by default the embedded "digits".
+
+    To transcribe several, load the model once and use ``model.transcribe``.
+    """
     ready = model if isinstance(model, Model) else load(model)
     return ready.transcribe(audio, sampling_rate=sampling_rate)
 

@@ -11,7 +11,6 @@ from sewnp.errors import InputError
 from sewnp.evaluation.results import Recognition, ResultsFile
 from sewnp.evaluation.utterances import Task, Utterance
 from sewnp.model import Model
-from sewnp.speech.audio import audio_name
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ def evaluate(
     for result in recognize(utterance.audio for utterance in waiting):
         utterance = waiting[result.index]
         if result.error is not None:
-            name, message = audio_name(utterance.audio), str(result.error)
-            failed[utterance.id] = message if name in message else f"{name}: {message}"
+            failed[utterance.id] = str(result.error)
             on_failure(failed[utterance.id])
             continue
         if result.transcript is not None:
