@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sewnp.checkpoints import Checkpoint, nest, read_any, read_checkpoint, write_checkpoint
+from sewnp.checkpoints import DICTIONARY, Checkpoint, held_files, nest, read_any, read_checkpoint, replaced_files, write_checkpoint
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.errors import CheckpointError, ConfigError, TokenizerError, brief, check_whole
-from sewnp.files import AnyPath
+from sewnp.files import AnyPath, overwritten, path_name
 from sewnp.initialization import initial_weights
 from sewnp.layers.masking import MASKINGS, Masking
 from sewnp.machine import memory
@@ -127,12 +127,16 @@ def convert(source: AnyPath, target: AnyPath, *, dictionary: AnyPath | None = No
     """Turn any checkpoint into a folder that this package and transformers load, with safetensors -> what was written.
 
     source: a checkpoint folder, a hub id, or an original ``.pt`` of fairseq, whose dictionary (by default ``dict.ltr.txt`` beside it) and
-    configuration may be given.  target: the folder; files of the same names in it are replaced.  Nothing in the source is executed.  Weights
-    keep their precision; bfloat16 becomes float32.  The files of tokenizer and feature extractor are those that transformers 5 writes.
+    configuration may be given.  target: the folder; files of the same names in it are replaced, unless they are what is being read.  Nothing
+    in the source is executed.  Weights keep their precision; bfloat16 becomes float32.  The files of tokenizer and feature extractor are those
+    that transformers 5 writes.
 
     Raises CheckpointError, ConfigError and TokenizerError, naming what is wrong.
     """
     source = Path(source)
+    inputs = [*held_files(source), source, source.parent / DICTIONARY, *(path for path in (dictionary, config) if path is not None)]
+    if (lost := overwritten(replaced_files(target), inputs)) is not None:
+        raise CheckpointError(f"{path_name(lost[0])}: is what is being converted, and would be overwritten; name another folder")
     checkpoint = read_any(source, dictionary=dictionary, config=config)
     checkpoint = replace(checkpoint, preprocessor=_feature_extractor(source, checkpoint).to_dict())
     if (tokenizer := _tokenizer(source, checkpoint)) is not None:

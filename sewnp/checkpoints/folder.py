@@ -1,6 +1,7 @@
 """A checkpoint folder as ``save_pretrained`` of transformers writes it, read whole and written whole."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from safetensors.numpy import save_file
 
 from sewnp.checkpoints.names import modern
 from sewnp.checkpoints.stored import TensorFile
-from sewnp.checkpoints.tensors import INDEX, SINGLE, open_tensors
+from sewnp.checkpoints.tensors import INDEX, SINGLE, TORCH_INDEX, open_tensors
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, printable
-from sewnp.files import AnyPath, naming, read_json, whole_folder, write_json
+from sewnp.files import WRITING, AnyPath, is_there, naming, path_name, read_json, whole_folder, write_json
 from sewnp.initialization import fill
 from sewnp.parameters import Head, Shapes, head_shapes, parameter_count, parameter_shapes
 from sewnp.types import Array, DTypeLike
@@ -30,6 +31,11 @@ ARCHITECTURES = {
     ("sew-d", "classification"): "SEWDForSequenceClassification",
 }
 
+
+_JSONS = {
+    "config.json", "preprocessor_config.json", "processor_config.json", "vocab.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", INDEX, TORCH_INDEX,
+}  # fmt: skip
 
 _HEAD_NAMES = {"lm_head", "layer_weights", "projector", "classifier"}
 
@@ -114,10 +120,21 @@ def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: in
     )
 
 
+def held_files(folder: AnyPath) -> list[str]:
+    """The files of a folder that a checkpoint in it may be read from, tensors and what is beside them; none where it is no folder."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [os.path.join(folder, name) for name in names if name in _JSONS or name.endswith((".safetensors", ".bin"))]
+
+
+def replaced_files(folder: AnyPath) -> list[str]:
+    """Those of them that :func:`write_checkpoint` replaces or removes."""
+    return [path for path in held_files(folder) if os.path.basename(path) in {SINGLE, *_JSONS} - {TORCH_INDEX}]
+
+
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a folder that ``from_pretrained`` of transformers loads.  Existing files of the same names are replaced; all appear, or none."""
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{folder}: expected a folder, found a file")
+    if is_there(folder, CheckpointError, WRITING) and not folder.is_dir():
+        raise CheckpointError(f"{path_name(folder)}: expected a folder, found a file")
     dtype = str(next(iter(checkpoint.weights.values())).dtype)
     config = checkpoint.config.to_dict()
     config |= {"architectures": [ARCHITECTURES[checkpoint.config.model_type, checkpoint.head]], "dtype": dtype}
@@ -130,18 +147,16 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     }
     prefix = f"{checkpoint.config.prefix}." if checkpoint.head is None else None
     tensors = {key.removeprefix(prefix or ""): np.ascontiguousarray(value) for key, value in checkpoint.weights.items()}
+    # what an earlier checkpoint left there would no longer be true
+    absent = [name for name, values in jsons.items() if values is None]
+    gone = (INDEX, "processor_config.json", "special_tokens_map.json", "added_tokens.json", *absent)
     # SafetensorError: a full disk
-    with naming(folder, CheckpointError, "could not be written", (OSError, SafetensorError)):
-        with whole_folder(folder) as scratch:
-            for name, values in jsons.items():
-                if values is not None:
-                    write_json(scratch / name, values)
-            save_file(tensors, scratch / SINGLE, metadata={"format": "pt"})
-            (scratch / SINGLE).chmod((scratch / "config.json").stat().st_mode)  # safetensors lets nobody but the owner read it
-        # what an earlier checkpoint left here would no longer be true
-        absent = [name for name, values in jsons.items() if values is None]
-        for name in (INDEX, "processor_config.json", "special_tokens_map.json", "added_tokens.json", *absent):
-            (folder / name).unlink(missing_ok=True)
+    with naming(folder, CheckpointError, WRITING, (OSError, SafetensorError)), whole_folder(folder, gone=gone) as scratch:
+        for name, values in jsons.items():
+            if values is not None:
+                write_json(scratch / name, values)
+        save_file(tensors, scratch / SINGLE, metadata={"format": "pt"})
+        (scratch / SINGLE).chmod((scratch / "config.json").stat().st_mode)  # safetensors lets nobody but the owner read it
 
 
 def _cast(file: TensorFile, key: str, dtype: DTypeLike) -> Array:
@@ -204,4 +219,4 @@ def _head_name(key: str) -> str:
 
 
 def _optional(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.is_file() else None
+    return read_json(path) if is_there(path, CheckpointError) else None

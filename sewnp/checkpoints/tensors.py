@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from sewnp.checkpoints.pickles import open_pickle
 from sewnp.checkpoints.stored import DTYPES, FLOATS, MOST_DIMENSIONS, TensorFile
 from sewnp.errors import CheckpointError, brief, printable
-from sewnp.files import check_regular, open_regular, parse_json, read_json
+from sewnp.files import check_regular, is_there, open_regular, parse_json, read_json
 from sewnp.types import Array
 
 SINGLE = "model.safetensors"
@@ -98,9 +98,9 @@ def _read(
 def _open_all(folder: Path) -> list[TensorFile]:
     """The folder's files of tensors, safetensors before torch's own, as transformers chooses."""
     for single, index, opened in ((SINGLE, INDEX, open_file), (TORCH_SINGLE, TORCH_INDEX, open_pickle)):
-        if (folder / single).is_file():
+        if is_there(folder / single, CheckpointError):
             return [opened(folder / single)]
-        if (folder / index).is_file():
+        if is_there(folder / index, CheckpointError):
             return [opened(folder / name) for name in shards_of(folder / index)]
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".h5", ".msgpack"))
     found = f"; found {', '.join(others)}, which sewnp does not load" if others else ""

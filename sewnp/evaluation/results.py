@@ -41,7 +41,7 @@ class ResultsFile:
         header = {"made_by": dict(made_by)}
         with naming(self.path, EvaluationError, "cannot be written"):
             folder.mkdir(parents=True, exist_ok=True)
-            size = self._read(header["made_by"], resume) if os.path.lexists(self.path) else 0
+            size = self._read(header["made_by"], resume) if os.path.exists(self.path) else 0
             if size:
                 os.truncate(self.path, size)
             else:

@@ -17,7 +17,7 @@ from sewnp.files.reading import (
     read_lines,
     read_text,
 )
-from sewnp.files.writing import whole_file, whole_folder, write_text
+from sewnp.files.writing import overwritten, whole_file, whole_folder, write_text
 
 __all__ = [
     "LARGEST_JSON",
@@ -35,6 +35,7 @@ __all__ = [
     "mistaken",
     "naming",
     "open_regular",
+    "overwritten",
     "parse_json",
     "path_name",
     "read_bytes",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 
 from sewnp.errors import InputError, SewError
-from sewnp.files.names import NO_PATH, AnyPath, naming, path_name
+from sewnp.files.names import NO_PATH, READING, AnyPath, naming, path_name
 
 LARGEST_TEXT = 2**24
 """Bytes of a text that is read whole: a long book has 4 MB."""
@@ -29,12 +29,12 @@ def _check_kind(path: AnyPath, mode: int, error: type[SewError]) -> None:
         raise error(f"{path_name(path)}: expected a regular file, found a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
 
 
-def is_there(path: AnyPath, error: type[SewError] = InputError) -> bool:
+def is_there(path: AnyPath, error: type[SewError] = InputError, doing: str = READING) -> bool:
     """Whether anything has that name, a link that leads nowhere included: an optional file that cannot be read is no missing one.
 
-    Raises ``error`` where that cannot be known.
+    Raises ``error`` where that cannot be known, for a name that is too long for instance.
     """
-    with naming(path, error, problems=NO_PATH):
+    with naming(path, error, doing, NO_PATH):
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):

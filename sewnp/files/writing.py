@@ -79,6 +79,24 @@ def whole_folder(folder: Path, error: type[SewError] = CheckpointError, *, gone:
             raise
 
 
+def overwritten(outputs: Iterable[AnyPath], inputs: Iterable[AnyPath]) -> tuple[AnyPath, AnyPath] | None:
+    """The first of the outputs that is one of the inputs, whatever both are called, and that input; None where none is.
+
+    Only regular files count, for others lose nothing when they are written.  An input "-" is the file behind standard input.
+    """
+    there = {identity: path for path in outputs if (identity := _identity(path))}
+    found = next((path for path in inputs if there and _identity(path) in there), None)
+    return None if found is None else (there[_identity(found)], found)  # type: ignore[index]
+
+
+def _identity(path: AnyPath) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(0) if path == "-" else os.stat(path)
+    except NO_PATH:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+
+
 def _exchange(new: Path, old: Path, folder: Path, gone: Iterable[str], error: type[SewError]) -> None:
     """Move what is in ``new`` into the folder, and what was there into ``old``; where a step fails, undo all."""
     steps: list[tuple[Path, Path]] = []
