@@ -174,7 +174,7 @@ def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, 
     if model in EMBEDDED:
         return _PRETRAINED / model, model
     raise CheckpointError(
-        f"{model}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
+        f"{path_name(path)}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
     )
 
 
@@ -212,7 +212,7 @@ def _tokenizer(folder: Path, checkpoint: Checkpoint) -> CTCTokenizer | None:
         files = (checkpoint.vocab, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens)
         return CTCTokenizer.from_files(*files)
     except TokenizerError as error:
-        raise TokenizerError(f"{folder}: {error}") from error
+        raise TokenizerError(f"{path_name(folder)}: {error}") from error
 
 
 def _check_blank(folder: Path, checkpoint: Checkpoint, tokenizer: CTCTokenizer | None) -> None:
@@ -220,11 +220,11 @@ def _check_blank(folder: Path, checkpoint: Checkpoint, tokenizer: CTCTokenizer |
     blank = checkpoint.config.pad_token_id
     if tokenizer is not None and checkpoint.head == "ctc" and tokenizer.pad_token_id != blank:
         problem = f"the blank is pad_token_id {blank}, the tokenizer's pad token is {brief(tokenizer.special['pad_token'])}"
-        raise TokenizerError(f"{folder}: config.json says that {problem} with id {tokenizer.pad_token_id}")
+        raise TokenizerError(f"{path_name(folder)}: config.json says that {problem} with id {tokenizer.pad_token_id}")
 
 
 def _feature_extractor(folder: Path, checkpoint: Checkpoint) -> FeatureExtractor:
     try:
         return FeatureExtractor.from_dict({} if checkpoint.preprocessor is None else checkpoint.preprocessor)
     except ConfigError as error:
-        raise ConfigError(f"{folder}: feature extractor: {error}") from error
+        raise ConfigError(f"{path_name(folder)}: feature extractor: {error}") from error

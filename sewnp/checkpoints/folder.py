@@ -65,7 +65,7 @@ def read_config(path: AnyPath) -> Config:
     try:
         return config_from_dict(read_json(path))
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path_name(path)}: {error}") from None
 
 
 def read_checkpoint(
@@ -82,7 +82,7 @@ def read_checkpoint(
 
 def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: int | None, dtype: DTypeLike) -> Checkpoint:
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder")
+        raise CheckpointError(f"{path_name(folder)}: no such folder")
     config = read_config(folder / "config.json")
     files = open_tensors(folder)
     keys: dict[str, str] = {}
@@ -105,7 +105,7 @@ def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: in
     extractor = (_optional(folder / "processor_config.json") or {}).get("feature_extractor")
     if not isinstance(extractor, dict | None):
         raise CheckpointError(
-            f"{folder / 'processor_config.json'}: feature_extractor: expected an object, found {type(extractor).__name__}"
+            f"{path_name(folder / 'processor_config.json')}: feature_extractor: expected an object, found {type(extractor).__name__}"
         )
     return Checkpoint(
         config=config,
@@ -165,7 +165,9 @@ def _cast(file: TensorFile, key: str, dtype: DTypeLike) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):  # the latter for NaN that signal
         y = x.astype(dtype, copy=False)
     if y.itemsize < x.itemsize and not np.array_equal(np.isfinite(x), np.isfinite(y)):
-        raise CheckpointError(f"{file.path}: {printable(key)}: holds numbers too large for {y.dtype}; load with dtype='{x.dtype}'")
+        raise CheckpointError(
+            f"{path_name(file.path)}: {printable(key)}: holds numbers too large for {y.dtype}; load with dtype='{x.dtype}'"
+        )
     return y
 
 
@@ -179,10 +181,10 @@ def _wanted(config: Config, head: Head | None, files: Mapping[str, TensorFile], 
     held = sum(math.prod(file.shapes[key]) for key, file in files.items())
     count = parameter_count(config, head)
     if count > 2 * held + 10**8:  # a fresh head may be larger than what is there, but not by this
-        raise CheckpointError(f"{folder}: config.json describes {count:,} parameters, the tensor files hold {held:,}")
+        raise CheckpointError(f"{path_name(folder)}: config.json describes {count:,} parameters, the tensor files hold {held:,}")
     if config.num_hidden_layers > len(files) + _MORE_LAYERS:
         raise CheckpointError(
-            f"{folder}: config.json describes {config.num_hidden_layers:,} layers, the tensor files hold {len(files):,} tensors"
+            f"{path_name(folder)}: config.json describes {config.num_hidden_layers:,} layers, the tensor files hold {len(files):,} tensors"
         )
     return parameter_shapes(config, head)
 
@@ -205,7 +207,7 @@ def _check(keys: Mapping[str, str], files: Mapping[str, TensorFile], wanted: Sha
     if missing or wrong or unexpected:
         only_head = not (wrong or unexpected) and all(_head_name(line.removesuffix(": missing")) in _HEAD_NAMES for line in missing)
         hint = "\n  (the head is not in these files; fresh_head_seed=0 starts one with fresh weights)" if only_head else ""
-        raise CheckpointError(f"{folder}: tensors do not fit config.json:{listed(missing + wrong + unexpected)}{hint}")
+        raise CheckpointError(f"{path_name(folder)}: tensors do not fit config.json:{listed(missing + wrong + unexpected)}{hint}")
 
 
 def listed(problems: list[str]) -> str:
