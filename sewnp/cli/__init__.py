@@ -7,12 +7,14 @@ Results go to standard output, progress and errors to standard error.  Exit stat
 import argparse
 import importlib
 import io
+import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from sewnp.checkpoints.hub import progress
-from sewnp.cli.output import OutputError, discard_output, open_standard_files, tell
+from sewnp.cli.output import OutputError, open_standard_files, show, tell
 from sewnp.errors import SewError, printable
 from sewnp.files import path_name
 from sewnp.version import __version__
@@ -36,10 +38,17 @@ when it is called for."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose errors, which quote the arguments, are errors like others."""
+    """One whose errors, which quote the arguments, are errors like others, and whose help is output like other."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(str(SewError(message)))
+        super().error(str(SewError(re.sub(r"\S{300,}", lambda word: printable(word[0]), message))))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file in (None, sys.stdout):
+            show(message)
+        else:
+            with suppress(OSError):
+                file.write(message)
 
 
 def build_parser(called: str | None = None) -> argparse.ArgumentParser:
@@ -65,10 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
     open_standard_files()
     words = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parsed(words)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a text may hold what the terminal cannot show
+    failure = 1
     try:
+        options = _parsed(words)
+        failure = options.failure
         with progress():
             status: int = options.run(options)
         return status
@@ -84,22 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("interrupted")
         return 130
-    return int(options.failure)
+    return failure
 
 
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """The options of the command that comes first; where something else does, the parser of all knows what to say."""
-    try:
-        options, unknown = build_parser(words[0] if words and words[0] in COMMANDS else None).parse_known_args(words)
-    except SystemExit:
-        if sys.stdout is not None:
-            try:
-                sys.stdout.flush()  # --help
-            except OSError as error:
-                discard_output()
-                tell(f"error: standard output: {error.strerror}")
-                raise SystemExit(1) from None
-        raise
+    options, unknown = build_parser(words[0] if words and words[0] in COMMANDS else None).parse_known_args(words)
     if unknown:
         options.refuse(f"unrecognized arguments: {' '.join(map(printable, unknown))}")
     return options
