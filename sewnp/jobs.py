@@ -1,5 +1,7 @@
 """What is done with a clip, wherever it is done: a model that travels there once, and an answer that travels back."""
 
+import errno
+import hashlib
 import os
 import pickle
 import threading
@@ -16,6 +18,7 @@ from sewnp.model import Model
 from sewnp.speech.audio import Audio, audio_name
 
 _SMALL = 2**16  # bytes; more than this is not sent with every clip
+_MEMORY = "sewnp-model"  # what the system calls memory with a model in it
 _REMEMBERED = 2  # jobs whose models a worker keeps: two batches may share its process
 
 Answer: TypeAlias = dict[str, Any]
@@ -73,10 +76,22 @@ class _Shared:
 
     process: int
     descriptor: int
+    digest: bytes
 
     def read(self) -> bytes:
-        with open(f"/proc/{self.process}/fd/{self.descriptor}", "rb") as file:
-            return file.read()
+        """Raises OSError where they are not to be had.  On another machine the same numbers may stand for anything."""
+        path = f"/proc/{self.process}/fd/{self.descriptor}"
+        if not os.readlink(path).startswith(f"/memfd:{_MEMORY} "):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        with open(path, "rb") as file:
+            content = file.read()
+        if _digest(content) != self.digest:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return content
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content).digest()
 
 
 def _shared(content: bytes) -> "bytes | _Shared":
@@ -84,7 +99,7 @@ def _shared(content: bytes) -> "bytes | _Shared":
     if not hasattr(os, "memfd_create") or not os.path.isdir("/proc/self/fd"):
         return content
     try:
-        descriptor = os.memfd_create("sewnp-model")
+        descriptor = os.memfd_create(_MEMORY)
     except OSError:
         return content
     try:
@@ -93,7 +108,7 @@ def _shared(content: bytes) -> "bytes | _Shared":
     except OSError:
         os.close(descriptor)
         return content
-    return _Shared(os.getpid(), descriptor)
+    return _Shared(os.getpid(), descriptor, _digest(content))
 
 
 @dataclass(frozen=True)

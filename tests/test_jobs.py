@@ -40,6 +40,9 @@ def test_a_model_is_sent_through_memory_without_a_name(digits: sewnp.Model) -> N
     _, arguments = job.__reduce__()
     opened = jobs.Parcel(*arguments).opened()
     assert opened.loaded().fingerprint() == digits.fingerprint()
+    for other in (jobs._Shared(os.getpid(), content.descriptor, b"another"), jobs._Shared(os.getpid(), 0, content.digest)):
+        with pytest.raises(InputError, match="reaches only workers of this user"):  # the same numbers on another machine
+            jobs.Parcel("other", other).opened()
     job.close()
     with pytest.raises(InputError, match=r"model: expected a name, or a folder .*reaches only workers of this user .*No such file"):
         jobs.Parcel("another", content).opened()

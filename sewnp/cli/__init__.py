@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from sewnp.checkpoints.hub import progress
 from sewnp.cli.output import OutputError, open_standard_files, show, tell
+from sewnp.cli.signals import ended_in_order
 from sewnp.errors import SewError, printable
 from sewnp.files import path_name
 from sewnp.version import __version__
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parsed(words)
         failure = options.failure
-        with progress():
+        with ended_in_order(), progress():
             status: int = options.run(options)
         return status
     except OutputError as error:
