@@ -18,6 +18,7 @@ from sewnp.files import (
     json_text,
     naming,
     open_regular,
+    overwritten,
     parse_json,
     path_name,
     read_bytes,
@@ -194,12 +195,28 @@ def test_a_pipe_reaches_its_reader(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     heard = []
-    reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: heard.append(pipe.read_bytes()), daemon=True)
     reader.start()
     write_text(pipe, "text" * 50_000)
     reader.join(10)
     assert heard == [b"text" * 50_000]
     assert [stat.S_ISFIFO(each.stat().st_mode) for each in tmp_path.iterdir()] == [True]
+
+
+def test_what_would_be_written_over(tmp_path, terminal):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("")
+    os.link(tmp_path / "a", tmp_path / "hard")
+    (tmp_path / "soft").symlink_to("a")
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "hard", "soft", "sub/../a"):
+        assert overwritten([tmp_path / "gone", tmp_path / name], [tmp_path / "b", tmp_path / "a"]) == (
+            tmp_path / name,
+            tmp_path / "a",
+        )
+    assert overwritten([tmp_path / "a"], [tmp_path / "b", tmp_path / "gone", "\0", tmp_path]) is None
+    assert overwritten([terminal[0], tmp_path], [terminal[0], tmp_path]) is None
+    assert overwritten([], []) is None
 
 
 def test_an_open_file_is_written_where_it_stands(tmp_path):

@@ -9,7 +9,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from sewnp.errors import TraceError, brief
+from sewnp.errors import TraceError, brief, harmless, printable
 from sewnp.files import path_name, read_json
 from sewnp.numerics.compare import Comparison, StageComparison, compare, metadata_problems
 from sewnp.numerics.stage_files import open_stages
@@ -56,7 +56,7 @@ class CaseReport:
             return self.problem or f"{agreeing} stages agree" + (f", {len(self.not_given)} not given" if self.not_given else "")
         others = len(self.comparison.rows) - agreeing - 1
         last = f"; {self.before} still agrees" if self.before else ""
-        return f"first divergence: {self.first.name}: {described(self.first)}{last}" + (
+        return f"first divergence: {printable(self.first.name)}: {described(self.first)}{last}" + (
             f"; {others} more do not agree" if others else ""
         )
 
@@ -78,7 +78,7 @@ class Report:
     def verdict(self) -> str:
         """The result in a sentence."""
         failed = sum(not case.passes for case in self.cases)
-        left = f"; results of no case: {', '.join(self.strangers)}" if self.strangers else ""
+        left = f"; results of no case: {', '.join(map(printable, self.strangers))}" if self.strangers else ""
         if failed:
             return f"{failed} of {len(self.cases)} cases fail{left}"
         return f"all {len(self.cases)} cases pass{left}"
@@ -129,7 +129,7 @@ class Report:
             element.set("failures", str(sum(test.find("failure") is not None for test in tests)))
             element.set("skipped", str(sum(test.find("skipped") is not None for test in tests)))
         ET.indent(root)
-        return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+        return harmless(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"  # XML has no control characters
 
 
 def described(row: StageComparison) -> str:

@@ -294,7 +294,8 @@ def test_what_is_no_file_among_clips(
     if way == "manifest":
         bad = [f"{i}.wav" for i in range(2, 9)]
     given = {"folder": [folder], "pattern": [folder / "*.wav"], "manifest": ["--manifest", tmp_path / "list"]}[way]
-    assert main(["transcribe", *map(str, given), "--jobs", jobs]) == 1
+    with limited(60):
+        assert main(["transcribe", *map(str, given), "--jobs", jobs]) == 1
     out, err = capsys.readouterr()
     assert out == "".join(f"{folder / name}\t{text}\n" for name in ("1.wav", "9.wav"))
     lines = err.splitlines()
