@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sewnp.checkpoints import DICTIONARY, Checkpoint, held_files, nest, read_any, read_checkpoint, replaced_files, write_checkpoint
+from sewnp.checkpoints import Checkpoint, nest, read_any, read_checkpoint, write_checkpoint
+from sewnp.checkpoints.fairseq import DICTIONARY
+from sewnp.checkpoints.folder import held_files, replaced_files
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.errors import CheckpointError, ConfigError, TokenizerError, brief, check_whole

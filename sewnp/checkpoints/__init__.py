@@ -1,26 +1,22 @@
 """Checkpoint folders: files on one side, flat weight dicts on the other.  Knows formats and key spellings, and no maths."""
 
 from sewnp.checkpoints.any import read_any
-from sewnp.checkpoints.fairseq import DICTIONARY
 from sewnp.checkpoints.fingerprint import fingerprint
-from sewnp.checkpoints.folder import Checkpoint, held_files, read_checkpoint, replaced_files, write_checkpoint
+from sewnp.checkpoints.folder import Checkpoint, read_checkpoint, write_checkpoint
 from sewnp.checkpoints.names import flatten, nest
 from sewnp.checkpoints.stored import TensorFile
 from sewnp.checkpoints.tensors import open_file, open_tensors, write_tensors
 
 __all__ = [
-    "DICTIONARY",
     "Checkpoint",
     "TensorFile",
     "fingerprint",
     "flatten",
-    "held_files",
     "nest",
     "open_file",
     "open_tensors",
     "read_any",
     "read_checkpoint",
-    "replaced_files",
     "write_checkpoint",
     "write_tensors",
 ]

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Iterable, Mapping
 
-from sewnp.checkpoints import held_files
+from sewnp.checkpoints.folder import held_files
 from sewnp.files import AnyPath, overwritten, path_name
 
 
