@@ -51,6 +51,8 @@ class Clip:
     """The results' path without suffix, relative to the folder of all results."""
     named: bool = True
     """Whether somebody has named this one, who may name a pipe.  In a folder, a pattern or a manifest it would keep the others waiting."""
+    problem: SewError | None = None
+    """Why it is none: a folder among the clips that cannot be read."""
 
 
 def add_clips(parser: argparse.ArgumentParser, *, model: str) -> None:
@@ -140,9 +142,14 @@ def _meant(argument: str) -> Iterator[Clip]:
 
 def _found(folder: str) -> Iterator[Clip]:
     """The audio files in a folder and the folders in it, but for hidden ones; their results keep the folders' names."""
-    found = [path for path in files_in(folder) if Path(path).suffix.lower() in SUFFIXES]
+    unread: list[Clip] = []
+    paths = files_in(folder, unread=lambda path, problem: unread.append(Clip(path, "", named=False, problem=problem)))
+    found = [path for path in paths if Path(path).suffix.lower() in SUFFIXES]
     if not found:
-        raise InputError(f"{path_name(folder)}: no audio files in this folder")
+        raise (
+            unread[0].problem if unread and unread[0].problem else InputError(f"{path_name(folder)}: no audio files in this folder")
+        )
+    yield from unread
     for path in found:
         yield Clip(path, str(Path(path).relative_to(folder).with_suffix("")), named=False)
 
@@ -208,6 +215,8 @@ def for_each(
         def ready() -> Iterator[str]:
             for clip in clips:
                 try:
+                    if clip.problem is not None:
+                        raise clip.problem
                     if not clip.named:
                         check_regular(clip.audio, AudioError)
                     check(clip)

@@ -23,7 +23,7 @@ from sewnp.cli.long import add_window_options, window_options
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_inputs_stay, model_files
 from sewnp.errors import InputError
-from sewnp.files import WRITING, is_there, naming, path_name, write_text
+from sewnp.files import WRITING, check_writable, is_there, naming, path_name, write_text
 from sewnp.loading import load
 from sewnp.long import Progress
 from sewnp.model import Model
@@ -87,12 +87,13 @@ def run(options: argparse.Namespace) -> int:
     files: dict[Clip, list[Path]] = {}
     if options.output_dir is not None:
         files = _files(options, clips, formats)
-        todo = [clip for clip in clips if not (options.resume and all(map(os.path.isfile, files[clip])))]
+        todo = [clip for clip in clips if not (options.resume and clip in files and all(map(os.path.isfile, files[clip])))]
         if len(todo) < len(clips):
             tell(f"{len(clips) - len(todo)} of {len(clips)} clips were complete")
         if not todo:
             return 0
         _make(Path(options.output_dir))
+        check_writable(options.output_dir)
     model = load(options.model, threads=options.threads)
     alone = len(clips) == 1 and options.audio == [clips[0].audio]
 
@@ -143,6 +144,8 @@ def _files(options: argparse.Namespace, clips: list[Clip], formats: tuple[str, .
     taken: dict[str, Clip] = {}
     files: dict[Clip, list[Path]] = {}
     for clip in clips:
+        if clip.problem is not None:
+            continue
         files[clip] = [folder / f"{clip.name}.{form}" for form in formats]
         for path in files[clip]:
             place = os.path.realpath(path)

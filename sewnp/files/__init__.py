@@ -17,7 +17,7 @@ from sewnp.files.reading import (
     read_lines,
     read_text,
 )
-from sewnp.files.writing import overwritten, whole_file, whole_folder, write_text
+from sewnp.files.writing import check_writable, overwritten, whole_file, whole_folder, write_text
 
 __all__ = [
     "LARGEST_JSON",
@@ -29,6 +29,7 @@ __all__ = [
     "AnyPath",
     "ascii_json",
     "check_regular",
+    "check_writable",
     "files_in",
     "is_there",
     "json_text",

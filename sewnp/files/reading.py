@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 
@@ -56,15 +56,22 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def files_in(folder: AnyPath, error: type[SewError] = InputError) -> list[str]:
+def files_in(
+    folder: AnyPath, error: type[SewError] = InputError, *, unread: Callable[[str, SewError], None] | None = None
+) -> list[str]:
     """The paths of everything that is no folder in a folder and the folders in it, hidden ones left out, sorted.
 
-    Links to folders are not followed.  Raises ``error`` for a folder that cannot be read.
+    Links to folders are not followed.  Raises ``error`` for a folder that cannot be read, or hands it and its path to ``unread``.
     """
 
     def failed(problem: OSError) -> None:
-        with naming(problem.filename, error):
-            raise problem
+        try:
+            with naming(problem.filename, error):
+                raise problem
+        except error as named:
+            if unread is None:
+                raise
+            unread(os.fspath(problem.filename), named)
 
     found: list[str] = []
     for parent, folders, names in os.walk(folder, onerror=failed):

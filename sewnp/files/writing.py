@@ -135,6 +135,12 @@ def _check_replaceable(path: Path, error: type[SewError], *, folder: bool) -> No
         _check_writable(path)
 
 
+def check_writable(folder: AnyPath, error: type[SewError] = InputError) -> None:
+    """Raise ``error`` for a folder in which nothing can be written: before any work, and not for each result of it."""
+    with naming(folder, error, WRITING, NO_PATH):
+        _check_writable(Path(folder))
+
+
 def _check_writable(path: Path) -> None:
     """A file that its owner has made read-only is not replaced either, though its folder may be written."""
     if not os.access(path, os.W_OK):

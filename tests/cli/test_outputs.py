@@ -232,6 +232,14 @@ def test_outputs_into_pipes_and_substitutions(clip: Path, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "pipe", "read.safetensors"]
 
 
+def test_a_picture_of_one_stage(clip: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    ours, picture = str(tmp_path / "x.safetensors"), tmp_path / "x.png"
+    assert main(["trace", str(clip), "-o", ours, "--stages", "logits"]) == 0
+    assert main(["compare", ours, ours, "--plot", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @posix
 def test_results_of_clips_through_a_pipe_and_a_link(clip: Path, text: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -303,6 +311,40 @@ def test_what_is_no_file_among_clips(
     assert sorted(line.partition(": error: ")[2].partition(": ")[0] for line in lines) == [str(folder / name) for name in bad]
     assert "standard output" not in err
     assert f"{folder / '2.wav'}: expected a regular file, found a pipe or device" in err
+
+
+def test_a_closed_folder_among_clips(
+    tmp_path: Path, sound: bytes, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "speech", tmp_path / "out"
+    (folder / "closed").mkdir(parents=True)
+    (folder / "a.wav").write_bytes(sound)
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, os.strerror(13), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    said = f"sewnp: error: {folder / 'closed'}: cannot be read: Permission denied\n"
+    for options in ([], ["-o", str(out)], ["-o", str(out), "--resume"]):
+        assert main(["transcribe", str(folder), *options]) == 1
+        printed, err = capsys.readouterr()
+        assert said in err
+        assert printed == ("" if options else f"{folder / 'a.wav'}\t{text}\n")
+    assert (out / "a.txt").read_text() == f"{text}\n"
+    assert main(["transcribe", str(folder / "closed")]) == 1
+    assert capsys.readouterr().err == said
+
+
+def test_a_folder_that_takes_no_files_is_told_before_any_work(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # which nobody is to root
+    monkeypatch.setattr(sewnp.Model, "transcribe", lambda *_, **__: pytest.fail("work"))
+    assert main(["transcribe", str(clip), str(clip.with_name("b.wav")), "-o", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == f"sewnp: error: {tmp_path / 'out'}: could not be written: Permission denied\n"
 
 
 @posix
