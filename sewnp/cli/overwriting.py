@@ -3,9 +3,10 @@
 import argparse
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from sewnp.checkpoints.folder import held_files
-from sewnp.files import AnyPath, overwritten, path_name
+from sewnp.files import NO_PATH, AnyPath, overwritten, path_name
 
 
 def check_outputs(
@@ -19,7 +20,7 @@ def check_outputs(
     taken: dict[str, str] = {}
     for argument, path in named.items():
         check_inputs_stay(options, argument, [path], inputs)
-        first = taken.setdefault(os.path.realpath(path), argument)
+        first = taken.setdefault(place(path), argument)
         if first != argument and (os.path.isfile(path) or not os.path.exists(path)):
             options.refuse(f"argument {argument}: {path_name(path)} is what {first} is written to")
 
@@ -33,6 +34,13 @@ def check_inputs_stay(
         lost = overwritten(outputs, (path for path in paths if path is not None))
         if lost is not None:
             options.refuse(f"argument {argument}: {path_name(lost[0])} is {kind}, and would be overwritten")
+
+
+def place(path: AnyPath) -> str:
+    """What a path leads to, whatever it is called."""
+    with suppress(*NO_PATH):
+        return os.path.realpath(path)
+    return os.fspath(path)
 
 
 def model_files(model: str | None) -> dict[str, Iterable[AnyPath | None]]:

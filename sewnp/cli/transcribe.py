@@ -21,7 +21,7 @@ from sewnp.cli.clips import (
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.long import add_window_options, window_options
 from sewnp.cli.output import show, show_json, tell
-from sewnp.cli.overwriting import check_inputs_stay, model_files
+from sewnp.cli.overwriting import check_inputs_stay, model_files, place
 from sewnp.errors import InputError
 from sewnp.files import WRITING, check_writable, is_there, naming, path_name, write_text
 from sewnp.loading import load
@@ -148,13 +148,12 @@ def _files(options: argparse.Namespace, clips: list[Clip], formats: tuple[str, .
             continue
         files[clip] = [folder / f"{clip.name}.{form}" for form in formats]
         for path in files[clip]:
-            place = os.path.realpath(path)
-            if place in taken:
+            first = taken.setdefault(place(path), clip)
+            if first is not clip:
                 options.refuse(
-                    f"argument -o: {path_name(taken[place].audio)} and {path_name(clip.audio)} would both be written to {path_name(path)};"
+                    f"argument -o: {path_name(first.audio)} and {path_name(clip.audio)} would both be written to {path_name(path)};"
                     " name the folder that holds both, or give them other names"
                 )
-            taken[place] = clip
     inputs = {"a recording": [clip.audio for clip in clips], "the manifest": [options.manifest], "the language model": [options.lm]}
     check_inputs_stay(options, "-o", (path for paths in files.values() for path in paths), inputs | model_files(options.model))
     return files

@@ -176,6 +176,13 @@ def test_a_conversion_does_not_write_over_its_source(tmp_path: Path, capsys: pyt
         assert main(["convert", str(tmp_path / "model"), str(tmp_path / target)]) == 1
         assert "is what is being converted, and would be overwritten" in capsys.readouterr().err
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text("{}")
+    (tmp_path / "x.pt").write_text("")
+    with pytest.raises(sewnp.CheckpointError, match=r"config\.json: is what is being converted"):
+        sewnp.convert(tmp_path / "x.pt", tmp_path / "out", config=tmp_path / "out" / "config.json")
+    (tmp_path / "dict.ltr.txt").symlink_to("out/config.json")  # the default of a dictionary
+    with pytest.raises(sewnp.CheckpointError, match=r"config\.json: is what is being converted"):
+        sewnp.convert(tmp_path / "x.pt", tmp_path / "out")
     os.link(tmp_path / "model" / "vocab.json", tmp_path / "out" / "vocab.json")
     with pytest.raises(sewnp.CheckpointError, match=r"vocab\.json: is what is being converted"):
         sewnp.convert(tmp_path / "model", tmp_path / "out")
@@ -454,6 +461,16 @@ def test_long_names(tmp_path: Path, sound: bytes, length: int, text: str, resume
         assert fits or "could not be written: File name too long" in err
     assert len(list(out.iterdir())) == (15 if fits else 10)
     assert fits or ("2 of 3 clips were complete" in err) == resume
+
+
+def test_a_name_with_a_null_in_a_manifest(tmp_path: Path, sound: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.wav").write_bytes(sound)
+    (tmp_path / "list.txt").write_text("x\0.wav\na.wav\n")
+    assert main(["transcribe", "--manifest", str(tmp_path / "list.txt"), "-o", str(tmp_path / "out"), "-f", "all"]) == 1
+    assert "x\\x00.wav': cannot be read: embedded null byte" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").iterdir())) == 5
+    assert main(["align", str(tmp_path / "a.wav"), "THREE", "-o", "x\0", "--plot", "\0"]) == 1
+    assert "could not be written: embedded null byte" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("blocked", ["a folder", "a folder in its place"])
