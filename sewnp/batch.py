@@ -4,23 +4,18 @@ What travels is a path there and a transcript back.  The recordings are read, an
 """
 
 import os
-import pickle
 import signal
-import tempfile
 import threading
-import time
-import uuid
 import warnings
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 
-from sewnp.errors import AudioError, InputError, SewError, WorkerError, check_whole
-from sewnp.loading import load
+from sewnp.errors import InputError, SewError, WorkerError, brief, check_whole
+from sewnp.jobs import UNSENDABLE, Answer, Job, Raised, work
 from sewnp.model import Model
 from sewnp.speech.audio import Audio, audio_name
 from sewnp.speech.labels import Labels
@@ -31,12 +26,6 @@ IN_FLIGHT = 64
 
 RETRIES = 2
 """Times that a clip whose worker has died is tried again: the worker may have died of another clip, or of want of memory."""
-
-_SMALL = 2**16  # bytes; more than this is not sent with every clip
-_REMEMBERED = 2  # jobs whose models a worker keeps: two batches may share its process
-
-_Answer: TypeAlias = dict[str, Any]  # what a Result says, beside which clip it is of
-_SAYS = {"transcribe": "transcript", "classify": "labels"}  # which of its fields a method of Model fills
 
 Executors: TypeAlias = Executor | Callable[[], Executor]
 
@@ -60,7 +49,7 @@ class Result:
 def transcribe_many(
     clips: Iterable[Audio],
     *,
-    model: str | os.PathLike[str] | Model = "digits",
+    model: str | os.PathLike[str] | Model | None = None,
     executor: Executors | None = None,
     ordered: bool = False,
     in_flight: int = IN_FLIGHT,
@@ -68,41 +57,45 @@ def transcribe_many(
 ) -> Iterator[Result]:
     """Transcribe any number of clips, and hand on the result of each as soon as it is there.
 
-    clips: paths, or whatever else ``Model.transcribe`` takes; any iterable, read as far as needed.  model, options: as for ``sewnp.load``
-    and ``Model.transcribe``.  Every worker process loads the model once.  A name or folder has to mean the same there as here; a Model
-    goes through a file in the temporary folder, which workers on other machines do not see.
+    clips: paths, or whatever else ``Model.transcribe`` takes; any iterable, read as far as needed.  "-", standard input, is read here,
+    whatever the executor.  model, options: as for ``sewnp.load`` and ``Model.transcribe``, by default the embedded "digits".  Every worker
+    process loads the model once.  A name or folder has to mean the same there as here; a Model reaches no other machine, unless it is small.
 
     executor: None works in this process, one clip after the other.  An Executor is used and left open: a pool, or a Dask cluster's
     ``client.get_executor()``.  A function that makes one, such as :func:`processes` returns, is called again when a pool breaks.
     ordered: hand on in the order of the clips.  in_flight: how many clips are submitted and not yet handed on, at most; memory does not
     grow with the number of clips.  A cluster wants about twice as many as it has workers.
 
-    A clip that cannot be transcribed has its error in its Result, and the others go on.  When a worker dies, the clips that were in flight
-    are tried again, each alone, twice at most; one whose worker dies each time has a WorkerError.
+    A clip that cannot be transcribed has its error in its Result, which names it, and the others go on.  When a worker dies, the clips that
+    were in flight are tried again, each alone, twice at most; one whose worker dies each time has a WorkerError.
 
-    Raises what loading the model raises, InputError for in_flight below 1, and WorkerError when an Executor that was given is broken.
+    Raises what loading the model raises, InputError for in_flight below 1, and WorkerError when an Executor that was given is broken or shut.
     """
-    return _many(clips, _Job("transcribe", model, options), executor, ordered, in_flight)
+    return _many(clips, Job("transcribe", model, options), executor, ordered, in_flight)
 
 
 def classify_many(
     clips: Iterable[Audio],
     *,
-    model: str | os.PathLike[str] | Model = "digit-words",
+    model: str | os.PathLike[str] | Model | None = None,
     executor: Executors | None = None,
     ordered: bool = False,
     in_flight: int = IN_FLIGHT,
     **options: Any,
 ) -> Iterator[Result]:
-    """Classify any number of clips.  options: for ``Model.classify``; everything else as for :func:`transcribe_many`."""
-    return _many(clips, _Job("classify", model, options), executor, ordered, in_flight)
+    """Classify any number of clips, by default with "digit-words".  options: for ``Model.classify``; all else as for :func:`transcribe_many`."""
+    return _many(clips, Job("classify", model, options), executor, ordered, in_flight)
 
 
-def _many(clips: Iterable[Audio], job: "_Job", executor: Executors | None, ordered: bool, in_flight: int) -> Iterator[Result]:
+def _many(clips: Iterable[Audio], job: Job, executor: Executors | None, ordered: bool, in_flight: int) -> Iterator[Result]:
     check_whole("in_flight", in_flight, 1)
+    if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
+        raise InputError(f"clips: expected several clips, found {brief(clips)}")
+    if executor is not None and not isinstance(executor, Executor) and not callable(executor):
+        raise InputError(f"executor: expected an executor, a function that makes one or None, found {brief(executor)}")
     tasks = (_Task(index, audio) for index, audio in enumerate(clips))
     if executor is None:
-        return (task.result(_work(job, task.audio)) for task in tasks)
+        return (task.result(work(job, task.audio)) for task in tasks)
     return _through(_Pool(executor), job, tasks, ordered=ordered, in_flight=in_flight)
 
 
@@ -126,13 +119,13 @@ class _Task:
     audio: Audio
     deaths: int = 0
 
-    def result(self, answer: "_Answer | _Raised") -> Result:
-        if isinstance(answer, _Raised):
+    def result(self, answer: Answer | Raised) -> Result:
+        if isinstance(answer, Raised):
             raise answer.error
         return Result(self.index, self.audio, **answer)
 
 
-def _through(pool: "_Pool", job: "_Job", tasks: Iterator[_Task], *, ordered: bool, in_flight: int) -> Iterator[Result]:
+def _through(pool: "_Pool", job: Job, tasks: Iterator[_Task], *, ordered: bool, in_flight: int) -> Iterator[Result]:
     """The results of tasks, as they finish or in order."""
     running: dict[Future[Any], _Task] = {}
     suspects: deque[_Task] = deque()  # was in flight when a worker died: one of these killed it
@@ -140,6 +133,7 @@ def _through(pool: "_Pool", job: "_Job", tasks: Iterator[_Task], *, ordered: boo
     early: dict[int, Result] = {}  # results before their turn
     turn = 0
     try:
+        pool.prepare(job)
         while True:
             if not running and suspects:
                 task = suspects.popleft()
@@ -172,13 +166,16 @@ def _through(pool: "_Pool", job: "_Job", tasks: Iterator[_Task], *, ordered: boo
         job.close()
 
 
-def _finished(future: "Future[Any]", task: _Task, job: "_Job") -> Result | None:
+def _finished(future: "Future[Any]", task: _Task, job: Job) -> Result | None:
     """The result of a task, None if its worker died and it shall be tried again."""
     try:
         answer = future.result()
     except Exception as error:  # not the clip's and not the model's, which come back as answers: the executor's own trouble
         if job.problem is not None:
             raise job.problem from error
+        if isinstance(error, UNSENDABLE):
+            problem = f"{audio_name(task.audio)}: cannot be sent to another process ({error}); give its path"
+            return task.result({"error": InputError(problem)})
         task.deaths += 1
         if task.deaths <= RETRIES:
             return None
@@ -193,10 +190,21 @@ class _Pool:
     def __init__(self, executor: Executors) -> None:
         self.make = None if isinstance(executor, Executor) else executor
         self.executor = executor if isinstance(executor, Executor) else executor()
+        self.here: ThreadPoolExecutor | None = None
 
-    def submit(self, job: "_Job", task: _Task) -> "Future[Any]":
+    def prepare(self, job: Job) -> None:
+        """Find out here and now whether a job can be sent: in the threads of a pool of processes an error is hard to be heard."""
+        from concurrent.futures import ProcessPoolExecutor
+
+        if isinstance(self.executor, ProcessPoolExecutor):
+            job.packed()
+
+    def submit(self, job: Job, task: _Task) -> "Future[Any]":
+        if isinstance(task.audio, str) and task.audio == "-":
+            self.here = self.here or ThreadPoolExecutor(1)
+            return self.here.submit(work, job, task.audio)
         try:
-            return self.executor.submit(_work, job, task.audio, task.deaths)
+            return self.executor.submit(work, job, task.audio, task.deaths)
         except BrokenExecutor as error:
             if self.make is None:
                 raise WorkerError(
@@ -205,119 +213,16 @@ class _Pool:
                 ) from error
             self.close(wait=False)
             self.executor = self.make()
-            return self.executor.submit(_work, job, task.audio, task.deaths)
+            return self.executor.submit(work, job, task.audio, task.deaths)
+        except RuntimeError as error:
+            raise WorkerError(f"{audio_name(task.audio)}: the executor takes no work ({error})") from error
 
     def close(self, *, wait: bool) -> None:
         """Shut down what we made; what was given is not ours."""
+        if self.here is not None:
+            self.here.shutdown(wait=wait, cancel_futures=True)
         if self.make is not None:
             self.executor.shutdown(wait=wait, cancel_futures=True)
-
-
-class _Job:
-    """What is the same for every clip: what to do, and with which model.  In other processes it arrives as a :class:`_Parcel`."""
-
-    def __init__(self, task: str, model: str | os.PathLike[str] | Model, options: dict[str, Any]) -> None:
-        self.task, self.model, self.options = task, model, options
-        self.token = uuid.uuid4().hex
-        self.problem: Exception | None = None
-        """Why it cannot be sent."""
-        self._lock = threading.Lock()
-        self._content: bytes | Path | None = None
-
-    def loaded(self) -> Model:
-        """The model, loaded by whoever asks first."""
-        with self._lock:
-            if not isinstance(self.model, Model):
-                self.model = load(self.model)
-            return self.model
-
-    def packed(self) -> bytes | Path:
-        """All that as bytes; as the file that holds them, where they are too many to send with every clip."""
-        with self._lock:
-            if self._content is None:
-                content = pickle.dumps((self.task, self.model, self.options))
-                self._content = content if len(content) <= _SMALL else _in_a_file(content)
-            return self._content
-
-    def close(self) -> None:
-        if isinstance(self._content, Path):
-            self._content.unlink(missing_ok=True)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        try:
-            return _Parcel, (self.token, self.packed())
-        except Exception as error:  # raised in a thread of the executor's: kept for the one who waits
-            self.problem = error
-            raise
-
-
-@dataclass(frozen=True)
-class _Parcel:
-    """A job on its way to a worker process; unpickled with every clip, opened once."""
-
-    token: str
-    content: bytes | Path
-
-    def opened(self) -> _Job:
-        with _lock:
-            job = _jobs.get(self.token)
-            if job is None:
-                job = _jobs[self.token] = _Job(*pickle.loads(self.read()))
-            _jobs.move_to_end(self.token)
-            while len(_jobs) > _REMEMBERED:
-                _jobs.popitem(last=False)
-            return job
-
-    def read(self) -> bytes:
-        if isinstance(self.content, bytes):
-            return self.content
-        try:
-            return self.content.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"model: expected a name, or a folder that every worker sees; a loaded Model reaches only workers that share"
-                f" {self.content.parent} ({error.strerror})"
-            ) from error
-
-
-_jobs: OrderedDict[str, _Job] = OrderedDict()
-_lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class _Raised:
-    """An answer that is nothing of the clip's: the model does not load, or this package has a bug."""
-
-    error: Exception
-
-
-def _work(job: "_Job | _Parcel", audio: Audio, attempt: int = 0) -> _Answer | _Raised:
-    """What a worker does with a clip.
-
-    attempt: which one this is.  Dask takes a call with the arguments of one that has failed for the same call, and repeats its error.
-    """
-    try:
-        ready = job if isinstance(job, _Job) else job.opened()
-        model = ready.loaded()
-    except Exception as error:
-        return _Raised(error)
-    start = time.perf_counter()
-    try:
-        answer = getattr(model, ready.task)(audio, **ready.options)
-        return {_SAYS[ready.task]: answer, "seconds": time.perf_counter() - start}
-    except SewError as error:
-        return {"error": error}
-    except MemoryError as error:
-        return {"error": AudioError(f"{audio_name(audio)}: too large for the memory of this machine ({error})")}
-    except Exception as error:
-        return _Raised(error)
-
-
-def _in_a_file(content: bytes) -> Path:
-    handle, name = tempfile.mkstemp(prefix="sewnp-model.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    return Path(name)
 
 
 def _start_worker() -> None:

@@ -1,6 +1,7 @@
 """The errors that bad input can cause.  Each message names the file, key or argument, what was expected and what was found."""
 
 import operator
+import re
 import reprlib
 from collections.abc import Collection, Sequence
 from itertools import islice
@@ -8,13 +9,25 @@ from typing import Any
 
 from sewnp.types import Array
 
+_LONGEST = 20_000
+"""Characters of a message: some list hundreds of tensors."""
+
+_STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of writing, and halves of surrogate pairs."""
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
 
 class SewError(Exception):
-    """The parent of every error that bad input can cause: catch this one to catch them all."""
+    """The parent of every error that bad input can cause: catch this one to catch them all.
+
+    Whatever its message quotes, it steers no terminal (:func:`harmless`), forges no line, since its own are indented, and has a readable length.
+    """
+
+    def __init__(self, message: object = "", /, **named: Any) -> None:
+        super().__init__(_readable(str(message)), **named)
 
 
 class ConfigError(SewError, ValueError):
@@ -74,9 +87,43 @@ def brief(value: Any) -> str:
 
 
 def printable(word: str, *, longest: int = 200) -> str:
-    """A foreign word in a message, a name or a path: as it stands where it is short, and like :func:`brief` where it could steer a terminal."""
+    """A foreign word in a message or a row, a name or a path: as it stands, or quoted as ``ls`` does where it could steer a terminal.
+
+    Quoted, ``$'a\\nb'`` is what shells read as that word, bytes of a path that are not UTF-8 included.  No two words are shown alike, unless they
+    are too long and cut.
+    """
+    if isinstance(word, _Shown):
+        return word
     short = word if len(word) <= longest else f"{word[:longest]}..."
-    return short if short and short.isprintable() else brief(word)
+    if short.isprintable() and not short.startswith(("$'", "''")):
+        return _Shown(short or "''")
+    return _Shown("$'" + "".join(map(_quoted, short)) + "'")
+
+
+class _Shown(str):
+    """A word that is not quoted again."""
+
+
+def harmless(text: str) -> str:
+    """A foreign text for a terminal: what would steer it is escaped, and so are halves of surrogate pairs; line feeds and tabs stay."""
+    return _STEERING.sub(lambda found: _escaped(found[0]), text)
+
+
+def _quoted(character: str) -> str:
+    return character if character.isprintable() and character not in "\\'" else _escaped(character)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0x80 <= code <= 0xFF:  # for a shell, \\x and two digits are a byte
+        return f"\\u{code:04x}"
+    if 0xDC80 <= code <= 0xDCFF:  # which this is, of a path that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\{character}" if character in "\\'" else character.encode("unicode_escape").decode()
+
+
+def _readable(message: str) -> str:
+    return "\n  ".join(harmless(line.replace("\n", "\\n")) for line in message[:_LONGEST].split("\n  "))[:_LONGEST]
 
 
 def few(values: Collection[Any], most: int = 12) -> str:

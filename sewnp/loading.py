@@ -8,10 +8,12 @@ from typing import Any, Literal
 import numpy as np
 
 from sewnp.checkpoints import Checkpoint, nest, read_any, read_checkpoint, write_checkpoint
+from sewnp.checkpoints.fairseq import DICTIONARY
+from sewnp.checkpoints.folder import held_files, replaced_files
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.errors import CheckpointError, ConfigError, TokenizerError, brief, check_whole
-from sewnp.files import AnyPath
+from sewnp.files import AnyPath, overwritten, path_name
 from sewnp.initialization import initial_weights
 from sewnp.layers.masking import MASKINGS, Masking
 from sewnp.machine import memory
@@ -25,11 +27,19 @@ from sewnp.speech.transcript import Transcript
 EMBEDDED = ("digits", "digits-d", "digit-words")
 """The models that come with the package."""
 
+DEFAULTS = {"transcribe": "digits", "classify": "digit-words"}
+"""Which of them does what unless another is asked for."""
+
 _PRETRAINED = Path(__file__).parent / "pretrained"
 
 
+def embedded(name: str) -> Path:
+    """The folder of a model of :data:`EMBEDDED`: for :func:`load` that model, whatever lies in the working directory."""
+    return _PRETRAINED / name
+
+
 def load(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
     *,
     revision: str | None = None,
     dtype: str | np.dtype[Any] | type[Any] = "float32",
@@ -40,7 +50,8 @@ def load(
     fresh_head_seed: int | None = None,
 ) -> Model:
     """Load an embedded model by name ("digits", "digits-d", "digit-words"), a checkpoint folder as transformers writes it, or a model of
-    the Hugging Face hub by its id ("asapp/sew-tiny-100k-ft-ls100h"; extra ``hub``), whose files are kept in the hub's usual cache.
+    the Hugging Face hub by its id ("asapp/sew-tiny-100k-ft-ls100h"; extra ``hub``), whose files are kept in the hub's usual cache.  Without
+    a name it is the embedded "digits", whatever lies in the working directory.
 
     What exists as a folder is one: "a/b" is asked of the hub only where there is no folder a/b.  A folder wins over an embedded name when it
     is spelled with a separator or holds config.json.  revision: a branch, tag or commit of a hub model, also written "name/name@revision".
@@ -58,7 +69,9 @@ def load(
         check_whole("fresh_head_seed", fresh_head_seed, error=ConfigError)
     kind = _float(dtype)
     engine = _engine(engine, kind, threads)
-    folder, name = _folder(model, revision)  # the last of the checks: it may download
+    folder, name = _folder(
+        embedded(DEFAULTS["transcribe"]) if model is None else model, revision
+    )  # the last of the checks: it may download
     checkpoint = read_checkpoint(folder, head=head, fresh_head_seed=fresh_head_seed, dtype=kind)
     tokenizer = _tokenizer(folder, checkpoint)
     _check_blank(folder, checkpoint, tokenizer)
@@ -116,12 +129,16 @@ def convert(source: AnyPath, target: AnyPath, *, dictionary: AnyPath | None = No
     """Turn any checkpoint into a folder that this package and transformers load, with safetensors -> what was written.
 
     source: a checkpoint folder, a hub id, or an original ``.pt`` of fairseq, whose dictionary (by default ``dict.ltr.txt`` beside it) and
-    configuration may be given.  target: the folder; files of the same names in it are replaced.  Nothing in the source is executed.  Weights
-    keep their precision; bfloat16 becomes float32.  The files of tokenizer and feature extractor are those that transformers 5 writes.
+    configuration may be given.  target: the folder; files of the same names in it are replaced, unless they are what is being read.  Nothing
+    in the source is executed.  Weights keep their precision; bfloat16 becomes float32.  The files of tokenizer and feature extractor are those
+    that transformers 5 writes.
 
     Raises CheckpointError, ConfigError and TokenizerError, naming what is wrong.
     """
     source = Path(source)
+    inputs = [*held_files(source), source, source.parent / DICTIONARY, *(path for path in (dictionary, config) if path is not None)]
+    if (lost := overwritten(replaced_files(target), inputs)) is not None:
+        raise CheckpointError(f"{path_name(lost[0])}: is what is being converted, and would be overwritten; name another folder")
     checkpoint = read_any(source, dictionary=dictionary, config=config)
     checkpoint = replace(checkpoint, preprocessor=_feature_extractor(source, checkpoint).to_dict())
     if (tokenizer := _tokenizer(source, checkpoint)) is not None:
@@ -130,8 +147,13 @@ def convert(source: AnyPath, target: AnyPath, *, dictionary: AnyPath | None = No
     return checkpoint
 
 
-def transcribe(audio: Audio, *, model: str | os.PathLike[str] | Model = "digits", sampling_rate: int | None = None) -> Transcript:
-    """The words in a clip, in one call.  To transcribe several, load the model once and use ``model.transcribe``."""
+def transcribe(
+    audio: Audio, *, model: str | os.PathLike[str] | Model | None = None, sampling_rate: int | None = None
+) -> Transcript:
+    """The words in a clip, in one call.  model: as for :func:`load`, by default the embedded "digits".
+
+    To transcribe several, load the model once and use ``model.transcribe``.
+    """
     ready = model if isinstance(model, Model) else load(model)
     return ready.transcribe(audio, sampling_rate=sampling_rate)
 
@@ -154,7 +176,7 @@ def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, 
     if model in EMBEDDED:
         return _PRETRAINED / model, model
     raise CheckpointError(
-        f"{model}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
+        f"{path_name(path)}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
     )
 
 
@@ -192,7 +214,7 @@ def _tokenizer(folder: Path, checkpoint: Checkpoint) -> CTCTokenizer | None:
         files = (checkpoint.vocab, checkpoint.tokenizer, checkpoint.special_tokens, checkpoint.added_tokens)
         return CTCTokenizer.from_files(*files)
     except TokenizerError as error:
-        raise TokenizerError(f"{folder}: {error}") from error
+        raise TokenizerError(f"{path_name(folder)}: {error}") from error
 
 
 def _check_blank(folder: Path, checkpoint: Checkpoint, tokenizer: CTCTokenizer | None) -> None:
@@ -200,11 +222,11 @@ def _check_blank(folder: Path, checkpoint: Checkpoint, tokenizer: CTCTokenizer |
     blank = checkpoint.config.pad_token_id
     if tokenizer is not None and checkpoint.head == "ctc" and tokenizer.pad_token_id != blank:
         problem = f"the blank is pad_token_id {blank}, the tokenizer's pad token is {brief(tokenizer.special['pad_token'])}"
-        raise TokenizerError(f"{folder}: config.json says that {problem} with id {tokenizer.pad_token_id}")
+        raise TokenizerError(f"{path_name(folder)}: config.json says that {problem} with id {tokenizer.pad_token_id}")
 
 
 def _feature_extractor(folder: Path, checkpoint: Checkpoint) -> FeatureExtractor:
     try:
         return FeatureExtractor.from_dict({} if checkpoint.preprocessor is None else checkpoint.preprocessor)
     except ConfigError as error:
-        raise ConfigError(f"{folder}: feature extractor: {error}") from error
+        raise ConfigError(f"{path_name(folder)}: feature extractor: {error}") from error

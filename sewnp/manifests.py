@@ -9,6 +9,7 @@ The clip is called one of :data:`AUDIO`, relative to the manifest's folder; what
 """
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sewnp.errors import ManifestError, brief
-from sewnp.files import AnyPath, parse_json, path_name, read_lines
+from sewnp.files import AnyPath, is_there, parse_json, path_name, read_lines
 
-__all__ = ["AUDIO", "LABEL", "TEXT", "Entry", "read_manifest"]
+__all__ = ["AUDIO", "LABEL", "TEXT", "Entry", "is_list", "read_manifest"]
 
 AUDIO = ("audio", "audio_filepath", "path", "file")
 """What the column with the clip may be called; of several the first."""
@@ -55,7 +56,7 @@ def read_manifest(path: AnyPath) -> Iterator[Entry]:
     """
     path, empty = Path(path), True
     if path.is_dir():
-        inside = next((path / name for name in _IN_FOLDER if (path / name).is_file()), None)
+        inside = next((path / name for name in _IN_FOLDER if is_there(path / name, ManifestError)), None)
         folder, rows = path, _librispeech(path) if inside is None else _rows(inside)
     else:
         folder, rows = path.parent, _rows(path)
@@ -70,6 +71,12 @@ def read_manifest(path: AnyPath) -> Iterator[Entry]:
         yield Entry(place, folder / cells[column], cells[column], columns)
     if empty:
         raise ManifestError(f"{path_name(path)}: names no clips")
+
+
+def is_list(path: AnyPath) -> bool:
+    """Whether :func:`read_manifest` reads such a file in a folder."""
+    name = os.path.basename(os.fspath(path))
+    return name in _IN_FOLDER or name.endswith(".trans.txt")
 
 
 def either(names: tuple[str, ...]) -> str:

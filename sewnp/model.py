@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
 from sewnp.decoding import BeamSearch
-from sewnp.errors import AudioError, InputError, TokenizerError, brief
+from sewnp.errors import AudioError, InputError, TokenizerError, brief, printable
 from sewnp.fast import ClipGradients, FastTrunk, default_threads, limited
 from sewnp.gradients import Dropout, Gradients, compute_gradients
 from sewnp.inputs import as_array, check_arguments, check_attention
@@ -247,7 +247,7 @@ class Model:
         Raises AudioError for audio that cannot be used or is too short, and InputError for a model without a classification head.
         """
         if self.head != "classification":
-            raise InputError(f"{self.name}: classifying needs a classification head, found {self.head or 'none'}")
+            raise InputError(f"{printable(self.name)}: classifying needs a classification head, found {self.head or 'none'}")
         waveform = self._waveform(audio, sampling_rate, allow_truncated)
         if len(waveform) < self.config.minimum_samples:
             raise AudioError(f"{audio_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
@@ -292,9 +292,9 @@ class Model:
     def _ctc_tokenizer(self, doing: str) -> CTCTokenizer:
         """The tokenizer of a model that has a CTC head, or an error that says what ``doing`` would have needed."""
         if self.head != "ctc":
-            raise InputError(f"{self.name}: {doing} needs a CTC head, found {self.head or 'none'}")
+            raise InputError(f"{printable(self.name)}: {doing} needs a CTC head, found {self.head or 'none'}")
         if self.tokenizer is None:
-            raise TokenizerError(f"{self.name}: {doing} needs a vocab.json, which the checkpoint folder does not hold")
+            raise TokenizerError(f"{printable(self.name)}: {doing} needs a vocab.json, which the checkpoint folder does not hold")
         return self.tokenizer
 
     def _waveform(self, audio: Audio, sampling_rate: int | None, allow_truncated: bool) -> Array:

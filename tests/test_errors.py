@@ -1,9 +1,13 @@
 """What foreign words and values look like in messages, and the check of whole numbers."""
 
+import os
+import pickle
+import subprocess
+
 import numpy as np
 import pytest
 
-from sewnp.errors import ConfigError, InputError, brief, check_whole, few, printable
+from sewnp.errors import ConfigError, DependencyError, InputError, SewError, brief, check_whole, few, harmless, printable
 
 
 def test_values_are_short_and_quoted():
@@ -23,17 +27,46 @@ def test_harmless_words_stand_as_they_are(word):
     ("word", "expected"),
     [
         ("", "''"),
-        ("a\x1b[2J", r"'a\x1b[2J'"),
-        ("a\nb", r"'a\nb'"),
-        ("a\u2028b", r"'a\u2028b'"),
-        ("a\u202eb", r"'a\u202eb'"),  # written from right to left
-        ("\udcff", r"'\udcff'"),
+        ("a\x1b[2J", r"$'a\x1b[2J'"),
+        ("it's\n\\", r"$'it\'s\n\\'"),
+        ("a\u2028b", r"$'a\u2028b'"),
+        ("a\u202eb", r"$'a\u202eb'"),  # written from right to left
+        ("\x9b", r"$'\u009b'"),
+        ("\udcff\udc9b", r"$'\xff\x9b'"),  # bytes of a path
+        ("\ud800", r"$'\ud800'"),
+        ("$'a'", r"$'$\'a\''"),  # not to be taken for a
+        ("''", r"$'\'\''"),
         ("x" * 201, "x" * 200 + "..."),
     ],
 )
 def test_other_words_are_quoted_or_cut(word, expected):
     assert printable(word) == expected
-    assert len(printable(word * 10**5)) < 250
+    assert len(printable(word * 10**5)) < 1500
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks a shell")
+@pytest.mark.parametrize("name", [b"a\nb", b"it's \\ \x1b[2J", "é\x9b\u202e".encode(), b"\xff\xfea0", b"$'a'", b"\x7f"])
+def test_a_shell_reads_a_quoted_word_as_the_word(name):
+    shown = printable(os.fsdecode(name))
+    assert shown.isprintable()
+    assert (
+        subprocess.run(["bash", "-c", f"printf %s {shown}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}).stdout
+        == name
+    )
+
+
+def test_texts_for_a_terminal():
+    assert harmless("a\tb\nç \u200c") == "a\tb\nç \u200c"  # Persian needs the last
+    assert harmless("\x1b[2J\r\x9b\u202e\ud800\x7f") == r"\x1b[2J\r\u009b\u202e\ud800\x7f"
+
+
+def test_no_error_steers_a_terminal_or_forges_a_line():
+    for error in SewError.__subclasses__():
+        said = str(error("a\nsewnp: error: b\x1b[2J\n  its own"))
+        assert said == "a\\nsewnp: error: b\\x1b[2J\n  its own"
+        assert str(pickle.loads(pickle.dumps(error(said)))) == said
+    assert len(str(SewError("x" * 3_000_000))) <= 20_000
+    assert DependencyError("a", name="b").name == "b"
 
 
 def test_the_first_few():

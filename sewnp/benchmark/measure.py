@@ -10,7 +10,7 @@ import numpy as np
 
 from sewnp.benchmark.peers import PEERS, Runner, ours
 from sewnp.costs import stages
-from sewnp.errors import InputError, check_whole
+from sewnp.errors import InputError, check_whole, few
 from sewnp.fast import default_threads
 from sewnp.machine import describe
 from sewnp.model import Model
@@ -100,7 +100,7 @@ def benchmark(
     """
     unknown = [name for name in against if name not in PEERS]
     if unknown:
-        raise InputError(f"against: expected some of {', '.join(PEERS)}, found {', '.join(unknown)}")
+        raise InputError(f"against: expected some of {', '.join(PEERS)}, found {few(unknown)}")
     check_whole("runs", runs, 2)
     threads = model.threads or default_threads()
     rate = model.feature_extractor.sampling_rate

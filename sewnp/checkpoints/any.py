@@ -9,7 +9,7 @@ from sewnp.checkpoints.folder import Checkpoint, read_checkpoint, read_config
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.checkpoints.tensors import open_tensors
 from sewnp.errors import CheckpointError
-from sewnp.files import AnyPath
+from sewnp.files import AnyPath, path_name
 
 
 def read_any(source: Path, *, dictionary: AnyPath | None = None, config: AnyPath | None = None) -> Checkpoint:
@@ -24,14 +24,14 @@ def read_any(source: Path, *, dictionary: AnyPath | None = None, config: AnyPath
     if source.is_dir():
         if dictionary is not None or config is not None:
             raise CheckpointError(
-                f"{source}: a folder has its own vocabulary and configuration; expected no --dict and no --config"
+                f"{path_name(source)}: a folder has its own vocabulary and configuration; expected no --dict and no --config"
             )
         stored = {file.dtypes[key] for key, file in open_tensors(source).items()}
         return read_checkpoint(
             source, dtype=_common({{"F16": "float16", "F64": "float64"}.get(kind, "float32") for kind in stored})
         )
     if not source.is_file():
-        raise CheckpointError(f"{source}: no such file or folder, and no hub id (name/name)")
+        raise CheckpointError(f"{path_name(source)}: no such file or folder, and no hub id (name/name)")
     given = None if config is None else read_config(config)
     checkpoint = read_fairseq(source, dictionary=None if dictionary is None else Path(dictionary), config=given)
     dtype = _common({str(x.dtype) for x in checkpoint.weights.values()})

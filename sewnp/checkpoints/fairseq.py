@@ -19,7 +19,7 @@ from sewnp.checkpoints.pickles import read_pickle, tensors_of
 from sewnp.checkpoints.stored import FLOATS, TensorFile
 from sewnp.config import Config
 from sewnp.errors import CheckpointError, printable
-from sewnp.files import read_text
+from sewnp.files import path_name, read_text
 from sewnp.parameters import Head, parameter_count, parameter_shapes
 from sewnp.types import Array
 
@@ -56,7 +56,7 @@ def read_fairseq(path: Path, *, dictionary: Path | None = None, config: Config |
     state = content.get("model") if isinstance(content, dict) else None
     if not isinstance(state, dict):
         hint = "; for a pytorch_model.bin, give its folder" if path.suffix == ".bin" else ""
-        raise CheckpointError(f"{path}: expected a checkpoint of fairseq, a dict with its tensors under 'model'{hint}")
+        raise CheckpointError(f"{path_name(path)}: expected a checkpoint of fairseq, a dict with its tensors under 'model'{hint}")
     tensors = tensors_of(path, archive, state)
     head: Head | None = "ctc" if any(key.startswith(_ENCODER) for key in tensors.shapes) else None
     arguments, task = arguments_of(content)
@@ -106,18 +106,20 @@ def _vocabulary(path: Path) -> dict[str, Any]:
     """
     tokens = ["<pad>", "<s>", "</s>", "<unk>"]
     if not os.path.exists(path):
-        raise CheckpointError(f"{path}: no such file; a fine-tuned model needs its dictionary, beside it or named with --dict")
+        raise CheckpointError(
+            f"{path_name(path)}: no such file; a fine-tuned model needs its dictionary, beside it or named with --dict"
+        )
     content = read_text(path, _LARGEST_DICTIONARY, CheckpointError)
     lines = content.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")  # str.splitlines knows many more ends
     for number, line in enumerate(lines, 1):
         token, _, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
         if not token or not re.fullmatch(r"-?\d+", count):
-            raise CheckpointError(f"{path}: line {number}: expected a symbol and its count, found {printable(line)}")
+            raise CheckpointError(f"{path_name(path)}: line {number}: expected a symbol and its count, found {printable(line)}")
         tokens.append(token)
     vocab = {token: index for index, token in enumerate(tokens)}
     if len(vocab) != len(tokens):
         twice = next(token for index, token in enumerate(tokens) if vocab[token] != index)
-        raise CheckpointError(f"{path}: the symbol {printable(twice)} is there twice")
+        raise CheckpointError(f"{path_name(path)}: the symbol {printable(twice)} is there twice")
     return vocab
 
 
@@ -125,7 +127,7 @@ def _with_vocabulary(path: Path, config: Config, vocab: Mapping[str, int], tenso
     rows = tensors.shapes.get(f"{_HEAD}bias", (0,))
     if rows != (len(vocab),):
         raise CheckpointError(
-            f"{path}: {_HEAD}bias: expected shape ({len(vocab)},), for the dictionary has {len(vocab) - 4} symbols and fairseq adds 4;"
+            f"{path_name(path)}: {_HEAD}bias: expected shape ({len(vocab)},), for the dictionary has {len(vocab) - 4} symbols and fairseq adds 4;"
             f" found {rows}"
         )
     return replace(config, vocab_size=len(vocab), pad_token_id=0, bos_token_id=1, eos_token_id=2)
@@ -135,7 +137,7 @@ def _weights(tensors: TensorFile, config: Config, head: Head | None) -> dict[str
     """The weights under transformers' names.  Every tensor that is missing, left over or of the wrong shape is reported at once."""
     count, held = parameter_count(config, head), sum(math.prod(shape) for shape in tensors.shapes.values())
     if count > 2 * held + 10**6:  # before they are spelled out, one by one
-        raise CheckpointError(f"{tensors.path}: its arguments describe {count:,} parameters, it holds {held:,}")
+        raise CheckpointError(f"{path_name(tensors.path)}: its arguments describe {count:,} parameters, it holds {held:,}")
     wanted = parameter_shapes(config, head)
     names = {key: _original(key, config, head) for key in wanted}
     problems = []
@@ -150,7 +152,7 @@ def _weights(tensors: TensorFile, config: Config, head: Head | None) -> dict[str
     problems += [f"{name}: expected a dtype of {', '.join(FLOATS)}, found {tensors.dtypes[name]}"
                  for name in used if tensors.dtypes.get(name, "F32") not in FLOATS]  # fmt: skip
     if problems:
-        raise CheckpointError(f"{tensors.path}: tensors do not fit its arguments:{listed(problems)}")
+        raise CheckpointError(f"{path_name(tensors.path)}: tensors do not fit its arguments:{listed(problems)}")
     return {key: tensors.read(name) for key, name in names.items()}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sewnp.checkpoints.unpickler import Placeholder, kind_of
 from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.errors import CheckpointError, ConfigError, brief
+from sewnp.files import path_name
 from sewnp.parameters import Head
 
 _ACTIVATIONS = {"gelu_fast": "gelu_accurate"}
@@ -73,7 +74,7 @@ def scalar(path: Path, node: Any, name: str, default: Any) -> Any:
     kinds: tuple[type, ...] = (int, float) if type(default) is float else (type(default),)
     if type(value) not in kinds or (isinstance(value, str) and len(value) > _LONGEST_ARGUMENT):
         found = brief(value) if isinstance(value, (str, int, float)) else kind_of(value)
-        raise CheckpointError(f"{path}: {name}: expected a value like {default!r}, found {found}")
+        raise CheckpointError(f"{path_name(path)}: {name}: expected a value like {default!r}, found {found}")
     return value
 
 
@@ -82,7 +83,9 @@ def described_config(path: Path, arguments: Any, head: Head | None, *, deberta: 
     encoder = _get(arguments, "w2v_args") if head else arguments
     if encoder is None:
         name = "w2v_args" if head else "cfg or args"
-        raise CheckpointError(f"{path}: {name}: missing, the arguments of the pre-trained model; give a config.json with --config")
+        raise CheckpointError(
+            f"{path_name(path)}: {name}: missing, the arguments of the pre-trained model; give a config.json with --config"
+        )
     encoder = _model(encoder)
     pretrained = {name: scalar(path, encoder, name, default) for name, default in _PRETRAINED_DEFAULTS.items()}
     training = pretrained | {"layerdrop": pretrained["encoder_layerdrop"], "final_dropout": 0.0}
@@ -125,7 +128,7 @@ def described_config(path: Path, arguments: Any, head: Head | None, *, deberta: 
             **fields, **{name: pretrained[name] for name in names}, pos_att_type=pretrained["pos_att_type"].split("|")
         )
     except ConfigError as error:
-        raise ConfigError(f"{path}: its arguments: {error}") from None
+        raise ConfigError(f"{path_name(path)}: its arguments: {error}") from None
 
 
 def _check_built(path: Path, pretrained: Mapping[str, Any], *, deberta: bool) -> None:
@@ -136,7 +139,7 @@ def _check_built(path: Path, pretrained: Mapping[str, Any], *, deberta: bool) ->
     for name, allowed in built.items():
         if pretrained[name] not in allowed:
             expected = " or ".join(map(repr, allowed))
-            raise CheckpointError(f"{path}: {name}: expected {expected}, found {brief(pretrained[name])}: neither transformers"
+            raise CheckpointError(f"{path_name(path)}: {name}: expected {expected}, found {brief(pretrained[name])}: neither transformers"
                                   " nor sewnp builds it")  # fmt: skip
 
 
@@ -149,10 +152,14 @@ def conv_layers(path: Path, text: str) -> list[tuple[int, int, int]]:
     for term in "".join(text.split()).split("+"):
         match = re.fullmatch(r"\[((?:\(\d{1,6},\d{1,6},\d{1,6}\),?)+)\](?:\*(\d{1,4}))?", term, re.ASCII)
         if match is None:
-            raise CheckpointError(f"{path}: conv_feature_layers: expected lists of (channels, kernel, stride), found {brief(text)}")
+            raise CheckpointError(
+                f"{path_name(path)}: conv_feature_layers: expected lists of (channels, kernel, stride), found {brief(text)}"
+            )
         listed = [(int(a), int(b), int(c)) for a, b, c in re.findall(r"\((\d+),(\d+),(\d+)\)", match[1])]
         repeats = int(match[2] or 1)
         if len(layers) + len(listed) * repeats > _MOST_LAYERS:
-            raise CheckpointError(f"{path}: conv_feature_layers: expected at most {_MOST_LAYERS} layers, found {brief(text)}")
+            raise CheckpointError(
+                f"{path_name(path)}: conv_feature_layers: expected at most {_MOST_LAYERS} layers, found {brief(text)}"
+            )
         layers += listed * repeats
     return layers

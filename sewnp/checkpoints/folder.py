@@ -1,6 +1,7 @@
 """A checkpoint folder as ``save_pretrained`` of transformers writes it, read whole and written whole."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from safetensors.numpy import save_file
 
 from sewnp.checkpoints.names import modern
 from sewnp.checkpoints.stored import TensorFile
-from sewnp.checkpoints.tensors import INDEX, SINGLE, open_tensors
+from sewnp.checkpoints.tensors import INDEX, SINGLE, TORCH_INDEX, open_tensors
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, printable
-from sewnp.files import AnyPath, naming, read_json, whole_folder, write_json
+from sewnp.files import WRITING, AnyPath, is_there, naming, path_name, read_json, whole_folder, write_json
 from sewnp.initialization import fill
 from sewnp.parameters import Head, Shapes, head_shapes, parameter_count, parameter_shapes
 from sewnp.types import Array, DTypeLike
@@ -30,6 +31,11 @@ ARCHITECTURES = {
     ("sew-d", "classification"): "SEWDForSequenceClassification",
 }
 
+
+_JSONS = {
+    "config.json", "preprocessor_config.json", "processor_config.json", "vocab.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", INDEX, TORCH_INDEX,
+}  # fmt: skip
 
 _HEAD_NAMES = {"lm_head", "layer_weights", "projector", "classifier"}
 
@@ -59,7 +65,7 @@ def read_config(path: AnyPath) -> Config:
     try:
         return config_from_dict(read_json(path))
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path_name(path)}: {error}") from None
 
 
 def read_checkpoint(
@@ -76,7 +82,7 @@ def read_checkpoint(
 
 def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: int | None, dtype: DTypeLike) -> Checkpoint:
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder")
+        raise CheckpointError(f"{path_name(folder)}: no such folder")
     config = read_config(folder / "config.json")
     files = open_tensors(folder)
     keys: dict[str, str] = {}
@@ -99,7 +105,7 @@ def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: in
     extractor = (_optional(folder / "processor_config.json") or {}).get("feature_extractor")
     if not isinstance(extractor, dict | None):
         raise CheckpointError(
-            f"{folder / 'processor_config.json'}: feature_extractor: expected an object, found {type(extractor).__name__}"
+            f"{path_name(folder / 'processor_config.json')}: feature_extractor: expected an object, found {type(extractor).__name__}"
         )
     return Checkpoint(
         config=config,
@@ -114,10 +120,21 @@ def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: in
     )
 
 
+def held_files(folder: AnyPath) -> list[str]:
+    """The files of a folder that a checkpoint in it may be read from, tensors and what is beside them; none where it is no folder."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [os.path.join(folder, name) for name in names if name in _JSONS or name.endswith((".safetensors", ".bin"))]
+
+
+def replaced_files(folder: AnyPath) -> list[str]:
+    """Those of them that :func:`write_checkpoint` replaces or removes."""
+    return [path for path in held_files(folder) if os.path.basename(path) in {SINGLE, *_JSONS} - {TORCH_INDEX}]
+
+
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a folder that ``from_pretrained`` of transformers loads.  Existing files of the same names are replaced; all appear, or none."""
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{folder}: expected a folder, found a file")
+    if is_there(folder, CheckpointError, WRITING) and not folder.is_dir():
+        raise CheckpointError(f"{path_name(folder)}: expected a folder, found a file")
     dtype = str(next(iter(checkpoint.weights.values())).dtype)
     config = checkpoint.config.to_dict()
     config |= {"architectures": [ARCHITECTURES[checkpoint.config.model_type, checkpoint.head]], "dtype": dtype}
@@ -130,18 +147,16 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     }
     prefix = f"{checkpoint.config.prefix}." if checkpoint.head is None else None
     tensors = {key.removeprefix(prefix or ""): np.ascontiguousarray(value) for key, value in checkpoint.weights.items()}
+    # what an earlier checkpoint left there would no longer be true
+    absent = [name for name, values in jsons.items() if values is None]
+    gone = (INDEX, "processor_config.json", "special_tokens_map.json", "added_tokens.json", *absent)
     # SafetensorError: a full disk
-    with naming(folder, CheckpointError, "could not be written", (OSError, SafetensorError)):
-        with whole_folder(folder) as scratch:
-            for name, values in jsons.items():
-                if values is not None:
-                    write_json(scratch / name, values)
-            save_file(tensors, scratch / SINGLE, metadata={"format": "pt"})
-            (scratch / SINGLE).chmod((scratch / "config.json").stat().st_mode)  # safetensors lets nobody but the owner read it
-        # what an earlier checkpoint left here would no longer be true
-        absent = [name for name, values in jsons.items() if values is None]
-        for name in (INDEX, "processor_config.json", "special_tokens_map.json", "added_tokens.json", *absent):
-            (folder / name).unlink(missing_ok=True)
+    with naming(folder, CheckpointError, WRITING, (OSError, SafetensorError)), whole_folder(folder, gone=gone) as scratch:
+        for name, values in jsons.items():
+            if values is not None:
+                write_json(scratch / name, values)
+        save_file(tensors, scratch / SINGLE, metadata={"format": "pt"})
+        (scratch / SINGLE).chmod((scratch / "config.json").stat().st_mode)  # safetensors lets nobody but the owner read it
 
 
 def _cast(file: TensorFile, key: str, dtype: DTypeLike) -> Array:
@@ -150,7 +165,9 @@ def _cast(file: TensorFile, key: str, dtype: DTypeLike) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):  # the latter for NaN that signal
         y = x.astype(dtype, copy=False)
     if y.itemsize < x.itemsize and not np.array_equal(np.isfinite(x), np.isfinite(y)):
-        raise CheckpointError(f"{file.path}: {printable(key)}: holds numbers too large for {y.dtype}; load with dtype='{x.dtype}'")
+        raise CheckpointError(
+            f"{path_name(file.path)}: {printable(key)}: holds numbers too large for {y.dtype}; load with dtype='{x.dtype}'"
+        )
     return y
 
 
@@ -164,10 +181,10 @@ def _wanted(config: Config, head: Head | None, files: Mapping[str, TensorFile], 
     held = sum(math.prod(file.shapes[key]) for key, file in files.items())
     count = parameter_count(config, head)
     if count > 2 * held + 10**8:  # a fresh head may be larger than what is there, but not by this
-        raise CheckpointError(f"{folder}: config.json describes {count:,} parameters, the tensor files hold {held:,}")
+        raise CheckpointError(f"{path_name(folder)}: config.json describes {count:,} parameters, the tensor files hold {held:,}")
     if config.num_hidden_layers > len(files) + _MORE_LAYERS:
         raise CheckpointError(
-            f"{folder}: config.json describes {config.num_hidden_layers:,} layers, the tensor files hold {len(files):,} tensors"
+            f"{path_name(folder)}: config.json describes {config.num_hidden_layers:,} layers, the tensor files hold {len(files):,} tensors"
         )
     return parameter_shapes(config, head)
 
@@ -190,7 +207,7 @@ def _check(keys: Mapping[str, str], files: Mapping[str, TensorFile], wanted: Sha
     if missing or wrong or unexpected:
         only_head = not (wrong or unexpected) and all(_head_name(line.removesuffix(": missing")) in _HEAD_NAMES for line in missing)
         hint = "\n  (the head is not in these files; fresh_head_seed=0 starts one with fresh weights)" if only_head else ""
-        raise CheckpointError(f"{folder}: tensors do not fit config.json:{listed(missing + wrong + unexpected)}{hint}")
+        raise CheckpointError(f"{path_name(folder)}: tensors do not fit config.json:{listed(missing + wrong + unexpected)}{hint}")
 
 
 def listed(problems: list[str]) -> str:
@@ -204,4 +221,4 @@ def _head_name(key: str) -> str:
 
 
 def _optional(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.is_file() else None
+    return read_json(path) if is_there(path, CheckpointError) else None

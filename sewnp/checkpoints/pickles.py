@@ -17,7 +17,7 @@ from sewnp.checkpoints.stored import DTYPES, MOST_DIMENSIONS, TensorFile
 from sewnp.checkpoints.torch_zip import Archive, open_archive
 from sewnp.checkpoints.unpickler import Malformed, Name, kind_of, ordered, unpickle
 from sewnp.errors import CheckpointError, printable
-from sewnp.files import check_regular
+from sewnp.files import check_regular, path_name
 from sewnp.types import Array
 
 LARGEST_PICKLE = 2**23
@@ -104,20 +104,20 @@ def read_pickle(path: Path, *, placeholders: bool = False) -> tuple[Any, Archive
             raise Malformed(f"byteorder: expected little, found {printable(order.decode('latin-1'))}")
         return unpickle(archive.read("data.pkl"), _KNOWN, _storage, placeholders=placeholders), archive
     except (Malformed, OSError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path_name(path)}: {error}") from error
 
 
 def tensors_of(path: Path, archive: Archive, state: Any) -> TensorFile:
     """A state dict's tensors, every one of them checked against the archive.  Raises CheckpointError, naming the tensor."""
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: expected a dict of tensors, found {kind_of(state)}")
+        raise CheckpointError(f"{path_name(path)}: expected a dict of tensors, found {kind_of(state)}")
     kinds: dict[str, tuple[str, int]] = {}
     held = sum(record.size for record in archive.records.values())
     total = 0
     for key, view in state.items():
         if not isinstance(key, str) or not isinstance(view, View):
             raise CheckpointError(
-                f"{path}: {printable(key) if isinstance(key, str) else kind_of(key)}: expected a tensor, found {kind_of(view)}"
+                f"{path_name(path)}: {printable(key) if isinstance(key, str) else kind_of(key)}: expected a tensor, found {kind_of(view)}"
             )
         try:
             _check_storage(view.storage, archive, kinds)
@@ -126,7 +126,7 @@ def tensors_of(path: Path, archive: Archive, state: Any) -> TensorFile:
             if total > _LARGEST_EXPANSION * held + _SMALL:
                 raise Malformed(f"with it, tensors take {total:,} bytes, out of {held:,} in the file")
         except Malformed as error:
-            raise CheckpointError(f"{path}: {printable(key)}: {error}") from None
+            raise CheckpointError(f"{path_name(path)}: {printable(key)}: {error}") from None
     shapes = {key: view.shape for key, view in state.items()}
     dtypes = {key: view.storage.dtype for key, view in state.items()}
     return TensorFile(path, shapes, dtypes, {}, partial(_read, path, archive, state))
@@ -138,7 +138,7 @@ def _read(path: Path, archive: Archive, views: dict[str, View], key: str) -> Arr
     try:
         data = archive.read(view.storage.record, view.offset * dtype.itemsize, view.span * dtype.itemsize)
     except (Malformed, OSError) as error:
-        raise CheckpointError(f"{path}: {printable(key)}: {error}") from error
+        raise CheckpointError(f"{path_name(path)}: {printable(key)}: {error}") from error
     # a stride that is never taken may be any number at all, and NumPy would multiply it
     strides = [stride * dtype.itemsize if n > 1 else 0 for n, stride in zip(view.shape, view.strides, strict=True)]
     x = np.ndarray(view.shape, dtype, data, strides=strides) if view.size else np.empty(view.shape, dtype)

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from sewnp.checkpoints.pickles import open_pickle
 from sewnp.checkpoints.stored import DTYPES, FLOATS, MOST_DIMENSIONS, TensorFile
 from sewnp.errors import CheckpointError, brief, printable
-from sewnp.files import check_regular, open_regular, parse_json, read_json
+from sewnp.files import check_regular, is_there, open_regular, parse_json, path_name, read_json
 from sewnp.types import Array
 
 SINGLE = "model.safetensors"
@@ -45,7 +45,7 @@ def open_file(path: Path) -> TensorFile:
         return TensorFile(path, shapes, dtypes, metadata, partial(_read, path, shapes, dtypes, _places(path, size)))
     except (SafetensorError, OSError, ValueError, *_CHANGES) as error:
         cause = "\n".join(map(printable, str(error).split("\n")))
-        raise CheckpointError(f"{path}: not a readable safetensors file: {cause}") from error
+        raise CheckpointError(f"{path_name(path)}: not a readable safetensors file: {cause}") from error
 
 
 def open_tensors(folder: Path) -> dict[str, TensorFile]:
@@ -54,10 +54,12 @@ def open_tensors(folder: Path) -> dict[str, TensorFile]:
     for file in _open_all(folder):
         for key, dtype in file.dtypes.items():
             if dtype not in FLOATS:
-                raise CheckpointError(f"{file.path}: {printable(key)}: expected a dtype of {', '.join(FLOATS)}, found {dtype}")
+                raise CheckpointError(
+                    f"{path_name(file.path)}: {printable(key)}: expected a dtype of {', '.join(FLOATS)}, found {dtype}"
+                )
             if key in found:
                 raise CheckpointError(
-                    f"{file.path}: {printable(key)}: also in {found[key].path.name}; expected each tensor in one file"
+                    f"{path_name(file.path)}: {printable(key)}: also in {found[key].path.name}; expected each tensor in one file"
                 )
             found[key] = file
     return found
@@ -84,13 +86,13 @@ def _read(
     """Read and not mapped into memory: a file that is cut meanwhile gives fewer bytes, where a mapped one would end the process."""
     kind, count = dtypes[key], math.prod(shapes[key])
     if kind not in DTYPES:
-        raise CheckpointError(f"{path}: {printable(key)}: expected a dtype of {', '.join(DTYPES)}, found {kind}")
+        raise CheckpointError(f"{path_name(path)}: {printable(key)}: expected a dtype of {', '.join(DTYPES)}, found {kind}")
     with open_regular(path, CheckpointError) as file:
         file.seek(places[key])
         x = np.fromfile(file, DTYPES[kind], count)
     if len(x) != count:
         raise CheckpointError(
-            f"{path}: {printable(key)}: expected {count:,} numbers, found {len(x):,}: the file is shorter than when it was opened"
+            f"{path_name(path)}: {printable(key)}: expected {count:,} numbers, found {len(x):,}: the file is shorter than when it was opened"
         )
     return x.reshape(shapes[key])
 
@@ -98,25 +100,25 @@ def _read(
 def _open_all(folder: Path) -> list[TensorFile]:
     """The folder's files of tensors, safetensors before torch's own, as transformers chooses."""
     for single, index, opened in ((SINGLE, INDEX, open_file), (TORCH_SINGLE, TORCH_INDEX, open_pickle)):
-        if (folder / single).is_file():
+        if is_there(folder / single, CheckpointError):
             return [opened(folder / single)]
-        if (folder / index).is_file():
+        if is_there(folder / index, CheckpointError):
             return [opened(folder / name) for name in shards_of(folder / index)]
     others = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".h5", ".msgpack"))
-    found = f"; found {', '.join(others)}, which sewnp does not load" if others else ""
+    found = f"; found {', '.join(map(printable, others))}, which sewnp does not load" if others else ""
     hint = " (an original checkpoint of fairseq: see sewnp convert)" if any(name.endswith(".pt") for name in others) else ""
-    raise CheckpointError(f"{folder}: expected {SINGLE}, {INDEX}, {TORCH_SINGLE} or {TORCH_INDEX}{found}{hint}")
+    raise CheckpointError(f"{path_name(folder)}: expected {SINGLE}, {INDEX}, {TORCH_SINGLE} or {TORCH_INDEX}{found}{hint}")
 
 
 def shards_of(index: Path) -> list[str]:
     """The files that an index names, all of them beside it.  Raises CheckpointError."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise CheckpointError(f"{index}: expected a weight_map from tensor names to file names")
+        raise CheckpointError(f"{path_name(index)}: expected a weight_map from tensor names to file names")
     names = sorted(set(weight_map.values()))
     for name in names:
         if Path(name).name != name or name in ("", "..") or len(name) > 255 or not name.isprintable():
-            raise CheckpointError(f"{index}: expected plain file names in this folder, found {brief(name)}")
+            raise CheckpointError(f"{path_name(index)}: expected plain file names in this folder, found {brief(name)}")
     return names
 
 

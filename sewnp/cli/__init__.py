@@ -7,13 +7,18 @@ Results go to standard output, progress and errors to standard error.  Exit stat
 import argparse
 import importlib
 import io
-import os
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from sewnp.checkpoints.hub import progress
+from sewnp.cli.output import OutputError, open_standard_files, show, tell
+from sewnp.cli.signals import ended_in_order
 from sewnp.cli.truncated import warnings_told
-from sewnp.errors import SewError
+from sewnp.errors import SewError, printable
+from sewnp.files import path_name
 from sewnp.version import __version__
 
 COMMANDS = {
@@ -34,9 +39,23 @@ COMMANDS = {
 when it is called for."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors, which quote the arguments, are errors like others, and whose help is output like other."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(str(SewError(re.sub(r"\S{300,}", lambda word: printable(word[0]), message))))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file in (None, sys.stdout):
+            show(message)
+        else:
+            with suppress(OSError):
+                file.write(message)
+
+
 def build_parser(called: str | None = None) -> argparse.ArgumentParser:
     """The parser of the whole command line, or of one command among the names of the others."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sewnp",
         description="SEW and SEW-D speech recognition in NumPy alone.",
         epilog="Try:  sewnp transcribe clip.wav    Every command has its own --help.",
@@ -49,35 +68,41 @@ def build_parser(called: str | None = None) -> argparse.ArgumentParser:
             module = importlib.import_module(f"sewnp.cli.{name}")
             command.description, command.epilog = module.DESCRIPTION, module.EXAMPLES
             module.add_arguments(command)
-            command.set_defaults(run=module.run, failure=getattr(module, "FAILURE", 1))
+            command.set_defaults(run=module.run, failure=getattr(module, "FAILURE", 1), refuse=command.error)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status."""
+    open_standard_files()
     words = sys.argv[1:] if arguments is None else list(arguments)
-    # a command comes first; where something else does, the parser of all knows what to say
-    options = build_parser(words[0] if words and words[0] in COMMANDS else None).parse_args(words)
-    if sys.stdout is None:
-        return 1  # closed before we began: there is nobody to tell, on standard output at least
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # a text may hold what the terminal cannot show
+    failure = 1
     try:
-        with progress(), warnings_told():
+        options = _parsed(words)
+        failure = options.failure
+        with ended_in_order(), progress(), warnings_told():
             status: int = options.run(options)
-        sys.stdout.flush()
         return status
+    except OutputError as error:
+        if str(error):
+            tell(f"error: {error}")
     except SewError as error:
-        print(f"sewnp: error: {error}", file=sys.stderr)
-        return int(options.failure)
+        tell(f"error: {error}")
+    except MemoryError as error:
+        tell(f"error: not enough memory: {error}")
+    except OSError as error:
+        tell(f"error: {path_name(error.filename)}: {error.strerror}" if isinstance(error.filename, str) else f"error: {error}")
     except KeyboardInterrupt:
-        print("sewnp: interrupted", file=sys.stderr)
+        tell("interrupted")
         return 130
-    except BrokenPipeError:
-        # whoever read the results has gone; keep Python from flushing into the closed pipe on its way out
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:  # a full disk behind standard output
-        print(f"sewnp: error: standard output: {error.strerror}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return failure
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The options of the command that comes first; where something else does, the parser of all knows what to say."""
+    options, unknown = build_parser(words[0] if words and words[0] in COMMANDS else None).parse_known_args(words)
+    if unknown:
+        options.refuse(f"unrecognized arguments: {' '.join(map(printable, unknown))}")
+    return options

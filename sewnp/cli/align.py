@@ -1,13 +1,13 @@
 """``sewnp align``: when each word of a known text was said."""
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
 from sewnp.cli.clips import add_format, add_model, add_threads
+from sewnp.cli.output import show, show_json
+from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
-from sewnp.files import read_text, write_text
+from sewnp.files import json_text, read_text, write_text
 from sewnp.loading import load
 from sewnp.plots import plot_alignment, save_plot
 from sewnp.speech import Alignment, read_audio
@@ -41,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Align one clip -> exit status."""
-    text = _text(options.text)
+    file = options.text[1:] if options.text.startswith("@") else None
+    inputs = {"the recording": [options.audio], "the text": [file]} | model_files(options.model)
+    check_outputs(options, {"-o": options.output, "--plot": options.plot}, inputs)
+    text = options.text if file is None else read_text(file)
     model = load(options.model, threads=options.threads)
     rate = model.feature_extractor.sampling_rate
     # once: standard input cannot be read again for the picture
@@ -53,19 +56,14 @@ def run(options: argparse.Namespace) -> int:
     if options.output:
         write_text(Path(options.output), result)
     else:
-        sys.stdout.write(result)
+        (show_json if options.output_format == "json" else show)(result)
     return 0
-
-
-def _text(given: str) -> str:
-    """The argument itself, or what stands in the file behind its @."""
-    return read_text(given[1:]) if given.startswith("@") else given
 
 
 def formatted(alignment: Alignment, form: str, *, audio: str, model: str) -> str:
     """An alignment as the text of a file: tsv, json or textgrid."""
     if form == "json":
-        return json.dumps({"audio": audio} | alignment.to_dict(model=model), ensure_ascii=False) + "\n"
+        return json_text({"audio": audio} | alignment.to_dict(model=model)) + "\n"
     if form == "textgrid":
         return alignment.to_textgrid()
     rows = [(f"{word.start:.3f}", f"{word.end:.3f}", f"{word.probability:.4f}", word.text) for word in alignment.words]

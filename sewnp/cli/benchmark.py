@@ -1,14 +1,15 @@
 """``sewnp benchmark``: how fast a model is here, beside whoever else is installed."""
 
 import argparse
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from sewnp.benchmark import PEERS, Benchmark, benchmark
 from sewnp.cli.clips import add_format, add_model, add_threads
-from sewnp.errors import InputError, brief
+from sewnp.cli.output import show, show_json, tell
+from sewnp.cli.overwriting import check_outputs, model_files
+from sewnp.errors import InputError, brief, printable
+from sewnp.files import json_text
 from sewnp.loading import from_config, load
 from sewnp.model import Model
 from sewnp.plots import plot_growth, save_plot
@@ -48,16 +49,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print -> exit status."""
+    check_outputs(options, {"--plot": options.plot}, model_files(options.model))
     result = benchmark(
         _model(options.model, options.threads),
         seconds=[_seconds(text) for text in options.seconds.split(",")],
         against=[name for name in options.against.split(",") if name],
         runs=options.runs,
-        progress=lambda step: print(f"sewnp: {step}", file=sys.stderr),
+        progress=tell,
     )
     if options.plot is not None:
         save_plot(lambda: plot_growth(result), options.plot)
-    print(json.dumps(result.to_dict(), indent=2) if options.output_format == "json" else table(result))
+    if options.output_format == "json":
+        show_json(json_text(result.to_dict(), indent=2))
+    else:
+        show(table(result))
     return 0
 
 
@@ -66,7 +71,7 @@ def table(result: Benchmark) -> str:
     machine = result.machine
     threads = f"{result.threads} thread{'s' * (result.threads > 1)}"
     lines = [
-        f"{result.model}, {result.engine} engine, {threads}; {machine['processor']}, {machine['cores']} cores,"
+        f"{printable(result.model)}, {result.engine} engine, {threads}; {machine['processor']}, {machine['cores']} cores,"
         f" Python {machine['python']}, NumPy {machine['numpy']}",
         f"{'clip':>7} {'':<10}{'median':>10}{'spread':>9}{'real time':>11}{'of peak':>9}{'ours/this':>11}{'difference':>12}",
     ]

@@ -1,11 +1,13 @@
 """``sewnp check``: a port's results, judged."""
 
 import argparse
-import json
+import os
 from pathlib import Path
 
-from sewnp.errors import TraceError
-from sewnp.files import write_text
+from sewnp.cli.output import show, show_json
+from sewnp.cli.overwriting import check_outputs
+from sewnp.errors import TraceError, printable
+from sewnp.files import files_in, json_text, write_text
 from sewnp.suite import Report, check_vectors
 
 DESCRIPTION = """\
@@ -37,16 +39,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Judge the results -> exit status."""
+    if options.junit:
+        inputs = {"a file of the suite": _files(options.folder), "a result": _files(options.results)}
+        check_outputs(options, {"--junit": options.junit}, inputs)
     report = check_vectors(options.folder, options.results, options.cases)
     if options.junit:
         write_text(Path(options.junit), report.to_junit(), TraceError)
-    print(json.dumps(report.to_dict(), indent=2) if options.json else table(report))
+    if options.json:
+        show_json(json_text(report.to_dict(), indent=2))
+    else:
+        show(table(report))
     return 0 if report.passes else 1
+
+
+def _files(folder: str) -> list[str]:
+    return files_in(folder, TraceError) if os.path.isdir(folder) else []
 
 
 def table(report: Report) -> str:
     """The report as text: a line a case, then the verdict and where the cases that fail went wrong first."""
-    width = max(len(case.name) for case in report.cases)
-    lines = [f"{'pass' if case.passes else 'FAIL'}  {case.name:<{width}}  {case.verdict}" for case in report.cases]
+    width = max(len(printable(case.name)) for case in report.cases)
+    lines = [f"{'pass' if case.passes else 'FAIL'}  {printable(case.name):<{width}}  {case.verdict}" for case in report.cases]
     origins = [f"{count:>5}  {place}" for place, count in report.origins.items()]
     return "\n".join([*lines, "", report.verdict, *(["where they went wrong first:", *origins] if origins else [])])

@@ -3,8 +3,11 @@
 import argparse
 
 from sewnp.batch import Result, classify_many
-from sewnp.cli.clips import Clip, add_clips, add_threads, clips_of, for_each, show
+from sewnp.cli.clips import Clip, add_clips, add_threads, clips_of, for_each
+from sewnp.cli.output import show
 from sewnp.cli.truncated import add_allow_truncated
+from sewnp.errors import printable
+from sewnp.files import path_name
 from sewnp.loading import load
 
 DESCRIPTION = """\
@@ -36,8 +39,8 @@ def run(options: argparse.Namespace) -> int:
 
     def give(clip: Clip, result: Result) -> None:
         labels = list(result.labels or [])
-        rows = labels[:_MOST] if alone else [(f"{clip.audio}\t{label}", score) for label, score in labels[:1]]
-        show("\n".join(f"{label}\t{score:.4f}" for label, score in rows))
+        begin = "" if alone else f"{path_name(clip.audio)}\t"
+        show("\n".join(f"{begin}{printable(label)}\t{score:.4f}" for label, score in labels[: _MOST if alone else 1]))
 
     allow = options.allow_truncated
     return for_each(clips, lambda audio, _: classify_many(audio, model=model, allow_truncated=allow), give, of=len(clips))

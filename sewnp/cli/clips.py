@@ -1,6 +1,7 @@
 """What the commands over clips share: which clips are meant, and the loop in which one bad clip does not stop the others."""
 
 import argparse
+import errno
 import glob
 import os
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sewnp.batch import Result, processes
-from sewnp.errors import InputError, SewError
-from sewnp.files import naming
+from sewnp.cli.output import OutputError, tell
+from sewnp.errors import AudioError, InputError, SewError
+from sewnp.files import check_regular, files_in, path_name
+from sewnp.loading import embedded
 from sewnp.long import Progress
 from sewnp.manifests import AUDIO, either, read_manifest
 
@@ -46,6 +49,10 @@ class Clip:
     """A path, or - for standard input."""
     name: str
     """The results' path without suffix, relative to the folder of all results."""
+    named: bool = True
+    """Whether somebody has named this one, who may name a pipe.  In a folder, a pattern or a manifest it would keep the others waiting."""
+    problem: SewError | None = None
+    """Why it is none: a folder among the clips that cannot be read."""
 
 
 def add_clips(parser: argparse.ArgumentParser, *, model: str) -> None:
@@ -63,16 +70,15 @@ def add_clips(parser: argparse.ArgumentParser, *, model: str) -> None:
         help="read paths from a file, relative to it: one a line; in .tsv, .csv, .jsonl and NeMo's .json the column"
         f" {either(AUDIO)}, in tables without such a header the first",
     )
-    parser.set_defaults(refuse=parser.error)
     add_model(parser, default=model)
 
 
 def add_model(parser: argparse.ArgumentParser, *, default: str | None) -> None:
-    """The option that names a model."""
+    """The option that names a model.  default: an embedded one, which no folder in the working directory stands in for."""
     suffix = f" (default: {default})" if default else ""
     parser.add_argument(
         "--model",
-        default=default,
+        default=str(embedded(default)) if default else None,
         metavar="M",
         help=f"an embedded model's name, a checkpoint folder, or a hub id: name/name, name/name@revision{suffix}",
     )
@@ -126,53 +132,33 @@ def _meant(argument: str) -> Iterator[Clip]:
     elif not os.path.lexists(argument) and glob.has_magic(argument):
         paths = sorted(path for path in glob.glob(argument, recursive=True) if not os.path.isdir(path))
         if not paths:
-            raise InputError(f"{argument}: no file of that pattern")
+            raise InputError(f"{path_name(argument)}: no file of that pattern")
         parts = Path(argument).parts
         fixed = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
-        yield from (Clip(path, str(Path(path).relative_to(fixed).with_suffix(""))) for path in paths)
+        yield from (Clip(path, str(Path(path).relative_to(fixed).with_suffix("")), named=False) for path in paths)
     else:
         yield Clip(argument, Path(argument).stem)
 
 
 def _found(folder: str) -> Iterator[Clip]:
     """The audio files in a folder and the folders in it, but for hidden ones; their results keep the folders' names."""
-
-    def failed(error: OSError) -> None:
-        with naming(error.filename, InputError):
-            raise error
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=failed):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            os.path.join(parent, name) for name in files if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
+    unread: list[Clip] = []
+    paths = files_in(folder, unread=lambda path, problem: unread.append(Clip(path, "", named=False, problem=problem)))
+    found = [path for path in paths if Path(path).suffix.lower() in SUFFIXES]
     if not found:
-        raise InputError(f"{folder}: no audio files in this folder")
-    for path in sorted(found):
-        yield Clip(path, str(Path(path).relative_to(folder).with_suffix("")))
+        raise (
+            unread[0].problem if unread and unread[0].problem else InputError(f"{path_name(folder)}: no audio files in this folder")
+        )
+    yield from unread
+    for path in found:
+        yield Clip(path, str(Path(path).relative_to(folder).with_suffix("")), named=False)
 
 
 def _listed(manifest: str) -> Iterator[Clip]:
     """The clips of a manifest.  The results of a relative path keep its folders."""
     for entry in read_manifest(manifest):
         keeps = not os.path.isabs(entry.given) and ".." not in Path(entry.given).parts
-        yield Clip(str(entry.audio), os.path.splitext(entry.given)[0] if keeps else entry.audio.stem)
-
-
-def report(error: SewError | str) -> None:
-    """An error that does not stop the others, on a line of its own above a progress bar."""
-    from tqdm import tqdm  # slow to import, and not needed by --help
-
-    tqdm.write(f"sewnp: error: {error}", file=sys.stderr)
-
-
-def show(line: str) -> None:
-    """A line of results, as soon as it is there."""
-    from tqdm import tqdm
-
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
+        yield Clip(str(entry.audio), os.path.splitext(entry.given)[0] if keeps else entry.audio.stem, named=False)
 
 
 class Bar:
@@ -208,23 +194,60 @@ def for_each(
     give: Callable[[Clip, Result], None],
     *,
     of: int,
+    check: Callable[[Clip], None] = lambda clip: None,
 ) -> int:
     """Give on the result of every clip as it is done; one that fails is reported at once, and counted at the end -> exit status.
 
     run: from the clips' audio, and the progress of a single one, to results.  of: how many clips there are, those that are done included.
+    check: raises what can be known to be wrong with a clip before it is run.  What cannot be given on is that clip's error too, unless it
+    is one that all others would have.
     """
     failed = 0
+    sent: list[Clip] = []
     with Bar(len(clips)) as progress:
-        for result in run((clip.audio for clip in clips), progress.reach):
-            if result.error is None:
-                give(clips[result.index], result)
-            else:
-                failed += 1
-                report(result.error)
+
+        def fail(error: SewError) -> None:
+            nonlocal failed
+            failed += 1
+            tell(f"error: {error}")
             progress.update()
+
+        def ready() -> Iterator[str]:
+            for clip in clips:
+                try:
+                    if clip.problem is not None:
+                        raise clip.problem
+                    if not clip.named:
+                        check_regular(clip.audio, AudioError)
+                    check(clip)
+                except SewError as error:
+                    fail(error)
+                else:
+                    sent.append(clip)
+                    yield clip.audio
+
+        for result in run(ready(), progress.reach):
+            if result.error is not None:
+                fail(result.error)
+                continue
+            try:
+                give(sent[result.index], result)
+            except OutputError:
+                raise
+            except SewError as error:
+                if _full(error):
+                    raise
+                fail(error)
+            else:
+                progress.update()
     if failed and of > 1:
-        print(f"sewnp: {failed} of {of} clips failed", file=sys.stderr)
+        tell(f"{failed} of {of} clips failed")
     return 1 if failed else 0
+
+
+def _full(error: SewError) -> bool:
+    """Whether nothing more can be written, whatever it is called."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def in_processes(jobs: int, count: int, *, ordered: bool) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """``sewnp compare``: where somebody's stages part from ours."""
 
 import argparse
-import json
+import os
 from pathlib import Path
 
 from sewnp.cli.clips import add_model
+from sewnp.cli.output import show, show_json
+from sewnp.cli.overwriting import check_outputs, model_files
+from sewnp.errors import printable
+from sewnp.files import files_in, json_text
 from sewnp.loading import load
 from sewnp.numerics import Comparison, StageComparison, open_stages
 from sewnp.numerics.plot import plot_comparison
@@ -51,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare the two files -> exit status."""
+    if options.plot:
+        theirs_files = files_in(options.theirs) if os.path.isdir(options.theirs) else [options.theirs]
+        inputs = {"what is compared": [options.ours, *theirs_files], "the map": [options.map]} | model_files(options.model)
+        check_outputs(options, {"--plot": options.plot}, inputs)
     ours, theirs = open_stages(options.ours), open_stages(options.theirs)
     names = read_map(options.map, traced_config(ours)) if options.map else None
     masking = ours.metadata.get("masking", "any")
@@ -58,13 +66,16 @@ def run(options: argparse.Namespace) -> int:
     result = judge(ours, theirs, names=names, model=model, precision=options.precision, stages=options.stages)
     if options.plot:
         save_figure(plot_comparison(result).figure, Path(options.plot))
-    print(json.dumps(result.to_dict(), indent=2) if options.json else table(result))
+    if options.json:
+        show_json(json_text(result.to_dict(), indent=2))
+    else:
+        show(table(result))
     return 2 if result.problems else 0 if result.agrees else 1
 
 
 def table(result: Comparison) -> str:
     """The comparison as text: a line a stage, then the verdict."""
-    width = max([len(row.name) for row in result.rows], default=5)
+    width = max([len(printable(row.name)) for row in result.rows], default=5)
     lines = [f"{'stage':<{width}} {'largest':>9} {'budget':>9} {'mean':>9} {'cosine':>11} {'beyond':>8}  verdict"]
     return "\n".join([*lines, *(_line(row, width) for row in result.rows), "", result.verdict])
 
@@ -79,4 +90,4 @@ def _line(row: StageComparison, width: int) -> str:
         remarks.append("WRONG IN ITSELF" + (f": {row.cause}" if row.cause else ""))
     elif row.local is not None and row.status != "agrees":
         remarks.append("inherited")
-    return f"{row.name:<{width}} {numbers}  {'; '.join(part for part in remarks if part)}"
+    return f"{printable(row.name):<{width}} {numbers}  {'; '.join(part for part in remarks if part)}"

@@ -1,8 +1,9 @@
 """``sewnp convert``: any checkpoint into a folder of safetensors."""
 
 import argparse
-import sys
 
+from sewnp.cli.output import tell
+from sewnp.files import path_name
 from sewnp.loading import convert
 
 DESCRIPTION = """\
@@ -32,9 +33,8 @@ def run(options: argparse.Namespace) -> int:
     checkpoint = convert(options.source, options.target, dictionary=options.dict, config=options.config)
     parameters = sum(x.size for x in checkpoint.weights.values())
     dtype = next(iter(checkpoint.weights.values())).dtype
-    print(
-        f"sewnp: {checkpoint.config.model_type}, {checkpoint.head or 'no'} head, {parameters:,} parameters in {dtype},"
-        f" in {options.target}",
-        file=sys.stderr,
+    tell(
+        f"{checkpoint.config.model_type}, {checkpoint.head or 'no'} head, {parameters:,} parameters in {dtype},"
+        f" in {path_name(options.target)}"
     )
     return 0

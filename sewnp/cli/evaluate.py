@@ -2,18 +2,19 @@
 
 import argparse
 import hashlib
-import json
-import sys
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sewnp.batch import Result
-from sewnp.cli.clips import Bar, add_format, add_jobs, add_model, add_threads, in_processes, report, until_interrupted
+from sewnp.cli.clips import Bar, add_format, add_jobs, add_model, add_threads, in_processes, until_interrupted
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.evaluate_table import classification_table, ctc_table
+from sewnp.cli.output import show, show_json, tell
+from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError
@@ -21,6 +22,7 @@ from sewnp.evaluation import (
     NORMALIZATIONS,
     Evaluation,
     ResultsFile,
+    Utterance,
     check_columns,
     classification_report,
     ctc_report,
@@ -29,8 +31,9 @@ from sewnp.evaluation import (
     recognizer,
 )
 from sewnp.extras import need
-from sewnp.files import open_regular, write_text
-from sewnp.loading import load
+from sewnp.files import files_in, json_text, open_regular, write_text
+from sewnp.loading import DEFAULTS, embedded, load
+from sewnp.manifests import is_list
 from sewnp.model import Model
 from sewnp.plots import plot_confusion, save_plot
 from sewnp.speech import spelling_tokens
@@ -52,7 +55,7 @@ examples:
   sewnp evaluate clips.tsv --lm words.arpa -f json
   sewnp evaluate words.tsv --task classification --plot confusion.png"""
 
-_MODELS = {"ctc": "digits", "classification": "digit-words"}
+_MODELS = {"ctc": DEFAULTS["transcribe"], "classification": DEFAULTS["classify"]}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,10 +85,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Evaluate the set -> exit status."""
     _check(options)
-    model = load(options.model or _MODELS[options.task], threads=options.threads)
+    model = load(options.model or embedded(_MODELS[options.task]), threads=options.threads)
     search = decoder(options, model)
     utterances = read_test_set(options.path, task=options.task)
     check_columns(utterances, options.by)
+    _check_outputs(options, utterances)
     keywords = {"allow_truncated": options.allow_truncated} | ({"decoder": search} if options.task == "ctc" else {})
     recognize = recognizer(model, options.task, **keywords, **in_processes(options.jobs, len(utterances), ordered=False))
     made_by = {"task": options.task, "model": model.fingerprint(), "decoder": _decoder_name(search, options.lm)}
@@ -97,11 +101,11 @@ def run(options: argparse.Namespace) -> int:
                 yield result
                 progress.update()
 
-        evaluation = evaluate(utterances, counted, results=results, on_failure=report)
+        evaluation = evaluate(utterances, counted, results=results, on_failure=lambda error: tell(f"error: {error}"))
     whole = {"sewnp": __version__, "set": options.path, "name": model.name} | made_by | _report(evaluation, options, model)
     _write(whole, options)
     if evaluation.failed:
-        print(f"sewnp: {len(evaluation.failed)} of {len(utterances)} clips failed and count nowhere", file=sys.stderr)
+        tell(f"{len(evaluation.failed)} of {len(utterances)} clips failed and count nowhere")
     return 1 if evaluation.failed else 0
 
 
@@ -119,6 +123,16 @@ def _check(options: argparse.Namespace) -> None:
         need("matplotlib.pyplot", "plots")
 
 
+def _check_outputs(options: argparse.Namespace, utterances: Sequence[Utterance]) -> None:
+    """Nothing that was named is written over."""
+    results, report = (options.output and Path(options.output) / name for name in ("results.jsonl", "report.json"))
+    listed = [path for path in files_in(options.path) if is_list(path)] if os.path.isdir(options.path) else [options.path]
+    recordings = [utterance.audio for utterance in utterances]
+    inputs = model_files(options.model) | {"a recording": recordings, "the test set": listed, "the language model": [options.lm]}
+    outputs = {"-o": results, "-o (the report)": report, "--plot": options.plot}
+    check_outputs(options, outputs, inputs)
+
+
 def _report(evaluation: Evaluation, options: argparse.Namespace, model: Model) -> dict[str, Any]:
     if options.task == "classification":
         return classification_report(evaluation, labels=list(model.config.id2label.values()), by=options.by)
@@ -129,15 +143,17 @@ def _report(evaluation: Evaluation, options: argparse.Namespace, model: Model) -
 
 def _write(report: dict[str, Any], options: argparse.Namespace) -> None:
     """The report as file, picture and print."""
-    as_json = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    as_json = json_text(report, indent=2) + "\n"
     if options.output:
         write_text(Path(options.output) / "report.json", as_json)
     if options.plot:
         confusion = report["confusion"]
         counts = np.array(confusion["counts"])
         save_plot(lambda: plot_confusion(counts, confusion["said"], confusion["heard"]), Path(options.plot))
-    table = ctc_table if options.task == "ctc" else classification_table
-    sys.stdout.write(as_json if options.output_format == "json" else table(report))
+    if options.output_format == "json":
+        show_json(as_json)
+    else:
+        show(ctc_table(report) if options.task == "ctc" else classification_table(report))
 
 
 def _decoder_name(search: BeamSearch | None, lm: str | None) -> str:

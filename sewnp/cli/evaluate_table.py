@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sewnp.errors import brief
+from sewnp.errors import brief, printable
+from sewnp.files import path_name
+from sewnp.speech.formats import one_line
 
 _MOST = 5
 
@@ -17,14 +19,14 @@ def ctc_table(report: Mapping[str, Any]) -> str:
     for column, groups in report["by"].items():
         lines += [
             "",
-            f"{column:<22} {'clips':>7} {'words':>7}  {'word errors, 95 % interval':>27}  {'character errors, 95 % interval':>31}",
+            f"{printable(column):<22} {'clips':>7} {'words':>7}  {'word errors, 95 % interval':>27}  {'character errors, 95 % interval':>31}",
         ]
         lines += [_group(value, group) for value, group in groups.items()]
     if report["worst"]:
         lines += ["", "worst utterances (word errors of words)"]
     for bad in report["worst"][:_MOST]:
-        lines += [f"  {bad['id']}  {bad['word_errors']} of {bad['words']}"]
-        lines += [f"    said   {bad['reference']}", f"    heard  {bad['hypothesis']}"]
+        lines += [f"  {path_name(bad['id'])}  {bad['word_errors']} of {bad['words']}"]
+        lines += [f"    said   {one_line(bad['reference'])}", f"    heard  {one_line(bad['hypothesis'])}"]
     return "\n".join(lines) + "\n"
 
 
@@ -35,12 +37,10 @@ def classification_table(report: Mapping[str, Any]) -> str:
     for label, clips in report["unknown_labels"].items():
         lines += [f"label {brief(label)} is none of the model's: {clips} clips, all counted as wrong"]
     for column, groups in report["by"].items():
-        lines += ["", f"{column:<22} {'clips':>7}  {'accuracy, 95 % interval':>25}"]
-        lines += [
-            f"{value or '(none)':<22} {group['clips']:>7}  {_interval(group['accuracy']):>25}" for value, group in groups.items()
-        ]
+        lines += ["", f"{printable(column):<22} {'clips':>7}  {'accuracy, 95 % interval':>25}"]
+        lines += [f"{_value(value):<22} {group['clips']:>7}  {_interval(group['accuracy']):>25}" for value, group in groups.items()]
     confusion = report["confusion"]
-    references, labels = confusion["said"], confusion["heard"]
+    references, labels = (list(map(printable, confusion[side])) for side in ("said", "heard"))
     width = max(map(len, [*references, "said"]))
     cells = [max(len(label), 4) for label in labels]
     lines += ["", "  ".join([f"{'said':<{width}}", *(f"{label:>{cell}}" for label, cell in zip(labels, cells, strict=True))])]
@@ -56,8 +56,8 @@ def _head(report: Mapping[str, Any]) -> list[str]:
     factor = "" if seconds["real_time_factor"] is None else f": {seconds['real_time_factor']:.3f} of real time"
     bootstrap = report["bootstrap"]
     return [
-        f"{report['set']}: {report['clips']} clips{missing}",
-        f"model {report['name']}, decoder {report['decoder']}",
+        f"{path_name(report['set'])}: {report['clips']} clips{missing}",
+        f"model {printable(report['name'])}, decoder {report['decoder']}",
         f"{seconds['audio']:.1f} s of audio in {seconds['processing']:.1f} s{factor}",
         f"intervals: percentile bootstrap over clips, {bootstrap['resamples']} draws, seed {bootstrap['seed']}",
     ]
@@ -68,11 +68,16 @@ def _rate(name: str, rate: Mapping[str, Any]) -> str:
     return f"{name:<22} {_percent(rate['rate']):>7}  {_percent(rate['low']):>7} – {_percent(rate['high']):>7} {counts}"
 
 
+def _value(value: str) -> str:
+    return printable(value) if value else "(none)"
+
+
 def _group(value: str, group: Mapping[str, Any]) -> str:
     words, characters = group["words"], group["characters"]
+    name = _value(value)
     if words is None:
-        return f"{value or '(none)':<22} {group['clips']:>7} {0:>7}"
-    return f"{value or '(none)':<22} {group['clips']:>7} {words['length']:>7}  {_interval(words):>27}  {_interval(characters):>31}"
+        return f"{name:<22} {group['clips']:>7} {0:>7}"
+    return f"{name:<22} {group['clips']:>7} {words['length']:>7}  {_interval(words):>27}  {_interval(characters):>31}"
 
 
 def _outside(outside: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,9 @@
 
 import argparse
 
+from sewnp.cli.output import show
 from sewnp.costs import stages
+from sewnp.errors import printable
 from sewnp.loading import load
 from sewnp.model import Model
 
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the story -> exit status."""
-    print(story(load(options.model)))
+    show(story(load(options.model)))
     return 0
 
 
@@ -38,7 +40,7 @@ def story(model: Model) -> str:
     parameters, work = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
     milliseconds = 1000 / rate
     lines = [
-        f"{model.name}: {_FAMILIES[config.model_type]}, {f'{model.head} head' if model.head else 'base model, no head'}",
+        f"{printable(model.name)}: {_FAMILIES[config.model_type]}, {f'{model.head} head' if model.head else 'base model, no head'}",
         f"  sampling rate    {rate} Hz",
         f"  hop              {config.hop} samples ({config.hop * milliseconds:g} ms): {rate / config.hop:g} frames a second,"
         f" {rate / config.hop / config.squeeze_factor:g} in the transformer (squeeze factor {config.squeeze_factor})",

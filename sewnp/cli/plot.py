@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from sewnp.cli.clips import add_model
+from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.loading import load
 from sewnp.plots import plot_clip, save_plot
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw the clip -> exit status."""
+    check_outputs(options, {"-o": options.output}, {"the recording": [options.audio]} | model_files(options.model))
     model = load(options.model)
     chosen = {"layers": options.layers, "heads": options.heads, "allow_truncated": options.allow_truncated}
     save_plot(lambda: plot_clip(model, options.audio, **chosen).axes[0], Path(options.output))

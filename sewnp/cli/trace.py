@@ -2,11 +2,13 @@
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 
 from sewnp.cli.clips import add_model
+from sewnp.cli.output import tell
+from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
+from sewnp.files import path_name
 from sewnp.loading import load
 from sewnp.numerics import Inputs, budgets, honest_runs, trace, write_trace
 from sewnp.speech.stream import read_audio
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trace the clip -> exit status."""
+    check_outputs(options, {"-o": options.output}, {"the recording": [options.audio]} | model_files(options.model))
     model = load(options.model, dtype=options.dtype)
     rate = model.feature_extractor.sampling_rate
     waveform = read_audio(options.audio, sampling_rate=rate, allow_truncated=options.allow_truncated)
@@ -47,5 +50,5 @@ def run(options: argparse.Namespace) -> int:
         allowed = budgets(recorded, honest_runs(model, inputs))
         recorded = replace(recorded, metadata={**recorded.metadata, "budgets": json.dumps(allowed)})
     write_trace(options.output, recorded)
-    print(f"sewnp: {len(recorded)} stages in {options.output}", file=sys.stderr)
+    tell(f"{len(recorded)} stages in {path_name(options.output)}")
     return 0

@@ -1,8 +1,7 @@
 """``sewnp transcribe``: speech in, text out."""
 
 import argparse
-import io
-import sys
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,18 +16,18 @@ from sewnp.cli.clips import (
     clips_of,
     for_each,
     in_processes,
-    show,
     until_interrupted,
 )  # fmt: skip
 from sewnp.cli.decoding import add_decoder_options, decoder
 from sewnp.cli.long import add_window_options, window_options
+from sewnp.cli.output import show, show_json, tell
+from sewnp.cli.overwriting import check_inputs_stay, model_files, place
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.errors import InputError
-from sewnp.files import naming, write_text
+from sewnp.files import WRITING, check_writable, is_there, naming, path_name, write_text
 from sewnp.loading import load
 from sewnp.long import Progress
 from sewnp.model import Model
-from sewnp.speech.audio import AudioFile
 from sewnp.speech.formats import FORMATS, format_transcript, one_line
 
 DESCRIPTION = """\
@@ -87,30 +86,36 @@ def run(options: argparse.Namespace) -> int:
     formats = FORMATS if options.output_format == "all" else (options.output_format,)
     _check(options, clips)
     todo = clips
+    files: dict[Clip, list[Path]] = {}
     if options.output_dir is not None:
         files = _files(options, clips, formats)
-        todo = [clip for clip in clips if not (options.resume and all(path.exists() for path in files[clip]))]
+        todo = [clip for clip in clips if not (options.resume and clip in files and all(map(os.path.isfile, files[clip])))]
         if len(todo) < len(clips):
-            print(f"sewnp: {len(clips) - len(todo)} of {len(clips)} clips were complete", file=sys.stderr)
+            tell(f"{len(clips) - len(todo)} of {len(clips)} clips were complete")
         if not todo:
             return 0
+        _make(Path(options.output_dir))
+        check_writable(options.output_dir)
     model = load(options.model, threads=options.threads)
     alone = len(clips) == 1 and options.audio == [clips[0].audio]
 
+    def check(clip: Clip) -> None:
+        for path in files.get(clip, []):
+            is_there(path, InputError, WRITING)
+
     def give(clip: Clip, result: Result) -> None:
         assert result.transcript is not None  # the others are reported
-        # a name that is not UTF-8 can be opened, but not written down
-        named = clip.audio.encode("utf-8", "backslashreplace").decode("utf-8")
-        content = partial(format_transcript, result.transcript, timestamps=options.timestamps, audio=named, model=model.name)
+        content = partial(format_transcript, result.transcript, timestamps=options.timestamps, audio=clip.audio, model=model.name)
         if options.output_dir is not None:
             for form, path in zip(formats, files[clip], strict=True):
-                _write(path, content(form))
+                _make(path.parent)
+                write_text(path, content(form))
         elif options.output_format == "txt" and not alone:
-            show(f"{clip.audio}\t{one_line(result.transcript.text)}")
+            show(f"{path_name(clip.audio)}\t{one_line(result.transcript.text)}")
         else:
-            show(content(options.output_format).removesuffix("\n"))
+            (show_json if options.output_format == "json" else show)(content(options.output_format))
 
-    return for_each(todo, partial(_results, options, len(todo), model), give, of=len(clips))
+    return for_each(todo, partial(_results, options, len(todo), model), give, of=len(clips), check=check)
 
 
 def _results(options: argparse.Namespace, count: int, model: Model, clips: Iterator[str], progress: Progress) -> Iterator[Result]:
@@ -119,18 +124,8 @@ def _results(options: argparse.Namespace, count: int, model: Model, clips: Itera
     if count == 1:
         keywords["progress"] = progress
     if many := in_processes(options.jobs, count, ordered=options.output_dir is None):
-        return until_interrupted(transcribe_many(map(_sendable, clips), model=model, **many, **keywords))
+        return until_interrupted(transcribe_many(clips, model=model, **many, **keywords))
     return transcribe_many(clips, model=model, **keywords)
-
-
-class _StandardInput(io.BytesIO):
-    """What stood on standard input, which other processes do not have."""
-
-    name = "standard input"
-
-
-def _sendable(audio: str) -> AudioFile:
-    return _StandardInput(sys.stdin.buffer.read()) if audio == "-" and sys.stdin is not None else audio
 
 
 def _check(options: argparse.Namespace, clips: list[Clip]) -> None:
@@ -146,26 +141,26 @@ def _check(options: argparse.Namespace, clips: list[Clip]) -> None:
 
 
 def _files(options: argparse.Namespace, clips: list[Clip], formats: tuple[str, ...]) -> dict[Clip, list[Path]]:
-    """Where the results of every clip go.  Two that would go to one place, or over a recording, are wrong usage: nothing is overwritten unseen."""
+    """Where the results of every clip go.  Two that would go to one place, or over an input, are wrong usage: nothing is overwritten unseen."""
     folder = Path(options.output_dir)
-    recordings = {Path(clip.audio).absolute() for clip in clips}
-    taken: dict[Path, Clip] = {}
+    taken: dict[str, Clip] = {}
     files: dict[Clip, list[Path]] = {}
     for clip in clips:
+        if clip.problem is not None:
+            continue
         files[clip] = [folder / f"{clip.name}.{form}" for form in formats]
         for path in files[clip]:
-            if path in taken:
+            first = taken.setdefault(place(path), clip)
+            if first is not clip:
                 options.refuse(
-                    f"argument -o: {taken[path].audio} and {clip.audio} would both be written to {path}; name the folder"
-                    " that holds both, or give them other names"
+                    f"argument -o: {path_name(first.audio)} and {path_name(clip.audio)} would both be written to {path_name(path)};"
+                    " name the folder that holds both, or give them other names"
                 )
-            if path.absolute() in recordings:
-                options.refuse(f"argument -o: {path} is a recording, and would be overwritten")
-            taken[path] = clip
+    inputs = {"a recording": [clip.audio for clip in clips], "the manifest": [options.manifest], "the language model": [options.lm]}
+    check_inputs_stay(options, "-o", (path for paths in files.values() for path in paths), inputs | model_files(options.model))
     return files
 
 
-def _write(path: Path, text: str) -> None:
-    with naming(path.parent, InputError, "cannot be made"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+def _make(folder: Path) -> None:
+    with naming(folder, InputError, "cannot be made"):
+        folder.mkdir(parents=True, exist_ok=True)

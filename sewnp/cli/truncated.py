@@ -1,12 +1,12 @@
 """The option that lets in sound files that were cut short, shared by the commands that read sound, and the warnings that it brings."""
 
 import argparse
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sewnp.cli.output import tell
 from sewnp.errors import AudioWarning
 
 
@@ -27,9 +27,7 @@ def warnings_told() -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
             if issubclass(category, AudioWarning):
-                from tqdm import tqdm  # slow to import, and not needed by --help
-
-                tqdm.write(f"sewnp: warning: {message}", file=sys.stderr)
+                tell(f"warning: {message}")
             else:
                 usual(message, category, *place)
 

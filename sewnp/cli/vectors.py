@@ -1,8 +1,9 @@
 """``sewnp vectors``: a conformance suite that any port can be held against."""
 
 import argparse
-import sys
 
+from sewnp.cli.output import tell
+from sewnp.files import path_name
 from sewnp.suite import write_vectors
 
 DESCRIPTION = """\
@@ -28,5 +29,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the suite -> exit status."""
     names = write_vectors(options.folder, options.seed)
-    print(f"sewnp: {len(names)} cases in {options.folder}; its README.md says how to use them", file=sys.stderr)
+    tell(f"{len(names)} cases in {path_name(options.folder)}; its README.md says how to use them")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sewnp.errors import EvaluationError, brief
-from sewnp.files import LONGEST_LINE, naming, open_regular
+from sewnp.files import LONGEST_LINE, naming, open_regular, path_name
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ResultsFile:
         header = {"made_by": dict(made_by)}
         with naming(self.path, EvaluationError, "cannot be written"):
             folder.mkdir(parents=True, exist_ok=True)
-            size = self._read(header["made_by"], resume) if os.path.lexists(self.path) else 0
+            size = self._read(header["made_by"], resume) if os.path.exists(self.path) else 0
             if size:
                 os.truncate(self.path, size)
             else:
@@ -60,12 +60,16 @@ class ResultsFile:
             while (line := file.readline(LONGEST_LINE)).endswith(b"\n"):
                 size, number = size + len(line), number + 1
                 if not resume:
-                    raise EvaluationError(f"{self.path}: holds results already; go on with --resume, or name another folder")
+                    raise EvaluationError(
+                        f"{path_name(self.path)}: holds results already; go on with --resume, or name another folder"
+                    )
                 try:
                     values = json.loads(line)  # paths that are not UTF-8 are halves of surrogate pairs in it
                     result = _result(values) if number > 1 else None
                 except (ValueError, TypeError, RecursionError) as error:
-                    raise EvaluationError(f"{self.path}:{number}: expected a result, found {brief(line[:-1])} ({error})") from error
+                    raise EvaluationError(
+                        f"{path_name(self.path)}:{number}: expected a result, found {brief(line[:-1])} ({error})"
+                    ) from error
                 if result is None:
                     self._check_made_by(values, made_by)
                 else:
@@ -75,11 +79,11 @@ class ResultsFile:
     def _check_made_by(self, found: Any, expected: dict[str, str]) -> None:
         theirs = found.get("made_by") if isinstance(found, dict) else None
         if not isinstance(theirs, dict):
-            raise EvaluationError(f"{self.path}:1: expected what made the results, found {brief(found)}")
+            raise EvaluationError(f"{path_name(self.path)}:1: expected what made the results, found {brief(found)}")
         for name, value in expected.items():
             if theirs.get(name) != value:
                 raise EvaluationError(
-                    f"{self.path}: made with another {name}: expected {value}, found {brief(theirs.get(name))}; name another folder"
+                    f"{path_name(self.path)}: made with another {name}: expected {value}, found {brief(theirs.get(name))}; name another folder"
                 )
 
 

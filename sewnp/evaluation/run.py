@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sewnp.batch import Result, classify_many, transcribe_many
-from sewnp.errors import InputError
+from sewnp.errors import AudioError, InputError, SewError
 from sewnp.evaluation.results import Recognition, ResultsFile
 from sewnp.evaluation.utterances import Task, Utterance
+from sewnp.files import check_regular
 from sewnp.model import Model
 from sewnp.speech.audio import audio_name
 
@@ -40,12 +41,28 @@ def evaluate(
     done = {} if results is None else {id: result for (id, path), result in results.done.items() if paths.get(id) == path}
     failed: dict[str, str] = {}
     waiting = [utterance for utterance in utterances if utterance.id not in done]
-    for result in recognize(utterance.audio for utterance in waiting):
-        utterance = waiting[result.index]
+    sent: list[Utterance] = []
+
+    def fail(utterance: Utterance, error: SewError) -> None:
+        name, message = audio_name(utterance.audio), str(error)
+        failed[utterance.id] = message if name in message else f"{name}: {message}"
+        on_failure(failed[utterance.id])
+
+    def regular() -> Iterator[Path]:
+        for utterance in waiting:
+            try:
+                if os.path.exists(utterance.audio):
+                    check_regular(utterance.audio, AudioError)  # a pipe would keep all others waiting
+            except AudioError as error:
+                fail(utterance, error)
+            else:
+                sent.append(utterance)
+                yield utterance.audio
+
+    for result in recognize(regular()):
+        utterance = sent[result.index]
         if result.error is not None:
-            name, message = audio_name(utterance.audio), str(result.error)
-            failed[utterance.id] = message if name in message else f"{name}: {message}"
-            on_failure(failed[utterance.id])
+            fail(utterance, result.error)
             continue
         if result.transcript is not None:
             hypothesis, duration = result.transcript.text, result.transcript.duration

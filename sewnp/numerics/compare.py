@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sewnp.errors import printable
 from sewnp.networks.stages import stage_of
 from sewnp.numerics.measure import Measure, measure, transposition
 from sewnp.numerics.replay import usable
@@ -68,8 +69,8 @@ class Comparison:
         counted = ", ".join(f"{count} {'agree' if status == 'agrees' else status}" for status, count in counts.items())
         if not self.replayed:
             assert self.first is not None
-            return f"{counted}; the first that does not agree is {self.first.name}"
-        origins = [f"{row.name}{f' ({row.cause})' if row.cause else ''}" for row in self.rows if row.origin]
+            return f"{counted}; the first that does not agree is {printable(self.first.name)}"
+        origins = [f"{printable(row.name)}{f' ({row.cause})' if row.cause else ''}" for row in self.rows if row.origin]
         if origins:
             return f"{counted}; wrong in itself: {'; '.join(origins)}"
         return f"{counted}; no stage is wrong in itself: what differs has grown from rounding, or from a stage that is missing"

@@ -68,7 +68,7 @@ def _blocks(rows: list[StageComparison]) -> list[tuple[int, int, bool]]:
 def _ticks(rows: list[StageComparison]) -> tuple[list[float], list[str]]:
     """A tick in the middle of every part.  Parts of one or two stages have no room for a name, nor have all of many layers."""
     blocks = [(left, right) for left, right, _ in _blocks(rows) if right - left >= 2]
-    step = -(-len(blocks) // 24)
+    step = max(1, -(-len(blocks) // 24))  # of a few stages no part has room
     return [(left + right) / 2 for left, right in blocks[::step]], [_part(rows[left]) for left, _ in blocks[::step]]
 
 

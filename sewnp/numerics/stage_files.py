@@ -13,8 +13,8 @@ import numpy as np
 from safetensors import SafetensorError
 
 from sewnp.checkpoints import TensorFile, open_file
-from sewnp.errors import CheckpointError, TraceError
-from sewnp.files import check_regular, open_regular
+from sewnp.errors import CheckpointError, TraceError, printable
+from sewnp.files import check_regular, open_regular, path_name
 from sewnp.types import Array
 
 INPUT = "inputs."
@@ -57,9 +57,11 @@ class StageFile(Mapping[str, Array]):
                 with _archive(self.path) as archive:
                     array = np.asarray(archive[name])
         except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
-            raise TraceError(f"{self.path}: {name}: cannot be read: {error}") from error
+            raise TraceError(f"{path_name(self.path)}: {printable(name)}: cannot be read: {error}") from error
         if array.dtype.kind not in "fiub":
-            raise TraceError(f"{self.path}: {name}: expected floats, integers or booleans, found {array.dtype}")
+            raise TraceError(
+                f"{path_name(self.path)}: {printable(name)}: expected floats, integers or booleans, found {array.dtype}"
+            )
         return array
 
     def arguments(self) -> dict[str, Array]:
@@ -74,7 +76,7 @@ def open_stages(path: str | Path) -> StageFile:
     if path.is_dir():
         files = {file.stem: file for file in sorted(path.glob("*.npy"))}
         if not files:
-            raise TraceError(f"{path}: expected .npy files in this folder, found none")
+            raise TraceError(f"{path_name(path)}: expected .npy files in this folder, found none")
         return StageFile(path, files, tuple(files))
     check_regular(path, TraceError)
     if path.suffix == ".npz":
@@ -82,9 +84,11 @@ def open_stages(path: str | Path) -> StageFile:
             with _archive(path) as archive:
                 return StageFile(path, None, tuple(archive.files))
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise TraceError(f"{path}: not a readable .npz file: {error}") from error
+            raise TraceError(f"{path_name(path)}: not a readable .npz file: {error}") from error
     if path.suffix != ".safetensors":
-        raise TraceError(f"{path}: expected .safetensors, .npz or a folder of .npy, found {path.suffix or 'no suffix'}")
+        raise TraceError(
+            f"{path_name(path)}: expected .safetensors, .npz or a folder of .npy, found {printable(path.suffix) if path.suffix else 'no suffix'}"
+        )
     try:
         file = open_file(path)
     except CheckpointError as error:
@@ -111,7 +115,7 @@ def _order(file: TensorFile) -> tuple[str, ...]:
     try:
         order = json.loads(file.metadata["order"])
     except ValueError as error:
-        raise TraceError(f"{file.path}: metadata: order: not JSON: {error}") from error
+        raise TraceError(f"{path_name(file.path)}: metadata: order: not JSON: {error}") from error
     if not isinstance(order, list) or sorted(map(str, order)) != sorted(names):
-        raise TraceError(f"{file.path}: metadata: order: expected the names of the stages in the file")
+        raise TraceError(f"{path_name(file.path)}: metadata: order: expected the names of the stages in the file")
     return tuple(order)

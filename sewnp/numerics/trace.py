@@ -13,7 +13,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 
 from sewnp.checkpoints import write_tensors
-from sewnp.errors import InputError, TraceError
+from sewnp.errors import InputError, TraceError, printable
 from sewnp.files import naming, whole_file
 from sewnp.model import Model
 from sewnp.networks.stages import STAGE_LIST_VERSION, stage_of
@@ -95,7 +95,9 @@ def chosen(names: Iterable[str], patterns: Sequence[str], *, kind: str = "stage"
     names = list(names)
     for pattern in patterns:
         if not any(_matches(name, [pattern]) for name in names):
-            raise InputError(f"{pattern}: no {kind} of this {whole} has such a name; {kind}s are {', '.join(names[:3])} ...")
+            raise InputError(
+                f"{printable(pattern)}: no {kind} of this {whole} has such a name; {kind}s are {', '.join(names[:3])} ..."
+            )
     return [name for name in names if _matches(name, patterns)]
 
 

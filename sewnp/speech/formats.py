@@ -4,7 +4,6 @@ txt is the text on one line.  json is :meth:`Transcript.to_dict`.  srt and vtt a
 milliseconds.  Every format ends with a line feed, and an empty transcript is a valid, empty file of its format.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from itertools import zip_longest
 from typing import Literal, TypeAlias
 
 from sewnp.errors import InputError, brief
+from sewnp.files import json_text
 from sewnp.speech import cues
 from sewnp.speech.transcript import Transcript
 from sewnp.speech.words import Timed
@@ -62,7 +62,7 @@ def to_json(
 ) -> str:
     """whisper's result on one line; with the characters, where these are asked for.  audio, model: what it is the transcript of, and by whom."""
     named = {} if audio is None else {"audio": audio}
-    return json.dumps(named | transcript.to_dict(model=model, characters=timestamps == "char"), ensure_ascii=False) + "\n"
+    return json_text(named | transcript.to_dict(model=model, characters=timestamps == "char")) + "\n"
 
 
 def to_srt(transcript: Transcript, timestamps: Timestamps = "segment") -> str:

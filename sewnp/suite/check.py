@@ -9,8 +9,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from sewnp.errors import TraceError, brief
-from sewnp.files import read_json
+from sewnp.errors import TraceError, brief, harmless, printable
+from sewnp.files import path_name, read_json
 from sewnp.numerics.compare import Comparison, StageComparison, compare, metadata_problems
 from sewnp.numerics.stage_files import open_stages
 from sewnp.numerics.trace import chosen
@@ -56,7 +56,7 @@ class CaseReport:
             return self.problem or f"{agreeing} stages agree" + (f", {len(self.not_given)} not given" if self.not_given else "")
         others = len(self.comparison.rows) - agreeing - 1
         last = f"; {self.before} still agrees" if self.before else ""
-        return f"first divergence: {self.first.name}: {described(self.first)}{last}" + (
+        return f"first divergence: {printable(self.first.name)}: {described(self.first)}{last}" + (
             f"; {others} more do not agree" if others else ""
         )
 
@@ -78,7 +78,7 @@ class Report:
     def verdict(self) -> str:
         """The result in a sentence."""
         failed = sum(not case.passes for case in self.cases)
-        left = f"; results of no case: {', '.join(self.strangers)}" if self.strangers else ""
+        left = f"; results of no case: {', '.join(map(printable, self.strangers))}" if self.strangers else ""
         if failed:
             return f"{failed} of {len(self.cases)} cases fail{left}"
         return f"all {len(self.cases)} cases pass{left}"
@@ -129,7 +129,7 @@ class Report:
             element.set("failures", str(sum(test.find("failure") is not None for test in tests)))
             element.set("skipped", str(sum(test.find("skipped") is not None for test in tests)))
         ET.indent(root)
-        return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+        return harmless(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"  # XML has no control characters
 
 
 def described(row: StageComparison) -> str:
@@ -153,10 +153,12 @@ def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] 
     """
     folder, results = Path(folder), Path(results)
     if not results.is_dir():
-        raise TraceError(f"{results}: expected a folder with results, found {'a file' if results.exists() else 'nothing'}")
+        raise TraceError(
+            f"{path_name(results)}: expected a folder with results, found {'a file' if results.exists() else 'nothing'}"
+        )
     entries = _entries(folder)
     if not entries:
-        raise TraceError(f"{folder}: the manifest lists no cases")
+        raise TraceError(f"{path_name(folder)}: the manifest lists no cases")
     wanted = chosen(entries, cases, kind="case", whole="suite")
     found: dict[str, list[Path]] = {}
     strangers = []
@@ -180,11 +182,13 @@ def _entries(folder: Path) -> dict[str, dict[str, Any]]:
         entries = {entry["name"]: entry for entry in manifest["cases"]}
         for name, entry in entries.items():
             if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):  # it becomes a path
-                raise TraceError(f"{folder}: manifest.json: {brief(name)} is no name of a case")
+                raise TraceError(f"{path_name(folder)}: manifest.json: {brief(name)} is no name of a case")
             if not {"title", "kind", "required"} <= entry.keys():
-                raise TraceError(f"{folder}: manifest.json: {name}: expected title, kind and required, found {sorted(entry)}")
+                raise TraceError(
+                    f"{path_name(folder)}: manifest.json: {name}: expected title, kind and required, found {sorted(entry)}"
+                )
     except (KeyError, TypeError, AttributeError) as error:
-        raise TraceError(f"{folder}: manifest.json: not the manifest of a suite: {error!r}") from error
+        raise TraceError(f"{path_name(folder)}: manifest.json: not the manifest of a suite: {error!r}") from error
     return entries
 
 
@@ -193,7 +197,7 @@ def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path]) -> Ca
     stages = _stages(folder)
     truth: Any = read_json(folder / f"{EXPECTED}.json", TraceError) if text else open_stages(folder / f"{EXPECTED}.safetensors")
     if list(truth) != list(stages):
-        raise TraceError(f"{folder}: {STAGES} and the expected values name different stages")
+        raise TraceError(f"{path_name(folder)}: {STAGES} and the expected values name different stages")
     if len(paths) != 1:
         several = f"several results: {', '.join(path.name for path in paths)}"
         return CaseReport(entry["name"], entry["title"], Comparison(()), tuple(stages), several if paths else "no results")
@@ -214,12 +218,12 @@ def _stages(folder: Path) -> dict[str, float]:
     try:
         return {row["name"]: float(row["budget"]) for row in read_json(path, TraceError, kind=list)}
     except (ValueError, KeyError, TypeError) as error:
-        raise TraceError(f"{path}: not a readable list of stages: {error!r}") from error
+        raise TraceError(f"{path_name(path)}: not a readable list of stages: {error!r}") from error
 
 
 def _opened(path: Path, *, text: bool) -> Mapping[str, Any]:
     if text and (path.is_dir() or path.suffix != ".json"):
-        raise TraceError(f"{path}: expected a .json file, for this case is about text")
+        raise TraceError(f"{path_name(path)}: expected a .json file, for this case is about text")
     return read_json(path, TraceError) if text else open_stages(path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sewnp.errors import TraceError, brief
-from sewnp.files import read_json
+from sewnp.files import path_name, read_json
 
 FORMAT = "sewnp conformance vectors"
 FORMAT_VERSION = 1
@@ -53,6 +53,6 @@ def read_suite(folder: Path) -> dict[str, Any]:
     found = manifest.get("format"), manifest.get("version")
     if found != (FORMAT, FORMAT_VERSION):
         raise TraceError(
-            f"{folder / MANIFEST}: expected {FORMAT!r} of version {FORMAT_VERSION}, found {brief(found[0])} of {brief(found[1])}"
+            f"{path_name(folder / MANIFEST)}: expected {FORMAT!r} of version {FORMAT_VERSION}, found {brief(found[0])} of {brief(found[1])}"
         )
     return manifest

@@ -65,7 +65,7 @@ EXECUTIONS = {
     "a dotted module": (text("torch._utils.sys") + text("modules") + b"\x93.", r"asks to call torch\._utils\.sys\.modules"),
     "a name's class": (text("collections") + text("OrderedDict.__class__") + b"\x93.", r"collections\.OrderedDict\.__class__"),
     "a name of numbers": (b"K\x01K\x02\x93.", "names something by a value that is no text"),
-    "a name with escape codes": (text("os\x1b[2J\n") + text("é" * 1000) + b"\x93.", r"asks to call 'os\\x1b\[2J\\n\.é"),
+    "a name with escape codes": (text("os\x1b[2J\n") + text("é" * 1000) + b"\x93.", r"asks to call \$'os\\x1b\[2J\\n\.é"),
     "a persistent id of a call": (
         b"(" + text("storage") + name("os", "system") + text("0") + text("cpu") + b"K\x06tQ.",
         r"asks to call os\.system: refused",

@@ -80,7 +80,7 @@ def test_clips_that_are_not_there_fail_like_others(manifest: Path, jobs: str, ca
     assert (report["clips"], report["words"]["errors"], report["words"]["length"]) == (2, 0, 12)
     assert sorted(err.splitlines())[:2] == [
         "sewnp: 2 of 4 clips failed and count nowhere",
-        f"sewnp: error: '{manifest.parent}/\\x00.wav': cannot be read: embedded null byte",
+        f"sewnp: error: $'{manifest.parent}/\\x00.wav': cannot be read: embedded null byte",
     ]
     assert main(["evaluate", str(manifest), "-o", str(out), "--resume"]) == 1
     assert (out / "results.jsonl").read_text().count("\n") == 3

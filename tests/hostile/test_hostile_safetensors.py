@@ -181,8 +181,10 @@ def broken_folders(folder: Path) -> dict[str, tuple[str, Path, str]]:
     case("shard that points nowhere", "a.safetensors", "a.safetensors: no such file", shards=True).symlink_to("gone")
     loop = case("shard that points to itself", "a.safetensors", "a.safetensors: cannot be read: Too many", shards=True)
     loop.symlink_to(loop)
-    os.mkfifo(case("tensors that are a pipe", "model.safetensors", "expected model.safetensors, model.safetensors.index.json"))
-    case("tensors that are a folder", "model.safetensors", "expected model.safetensors, model.safetensors.index.json").mkdir()
+    os.mkfifo(
+        case("tensors that are a pipe", "model.safetensors", "model.safetensors: expected a regular file, found a pipe or device")
+    )
+    case("tensors that are a folder", "model.safetensors", "model.safetensors: expected a regular file, found a folder").mkdir()
     os.mkfifo(case("config that is a pipe", "config.json", "config.json: expected a regular file"))
     case("config that is a folder", "config.json", "config.json: expected a regular file").mkdir()
     case("config that is a device", "config.json", "config.json: expected a regular").symlink_to("/dev/zero")
