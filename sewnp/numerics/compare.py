@@ -10,6 +10,7 @@ import numpy as np
 from sewnp.networks.stages import stage_of
 from sewnp.numerics.measure import Measure, measure, transposition
 from sewnp.numerics.replay import usable
+from sewnp.numerics.scales import zero_scales
 from sewnp.types import Array
 
 Status = Literal["agrees", "diverges", "transposed", "shape", "not finite", "missing", "unknown"]
@@ -33,6 +34,8 @@ class StageComparison:
     """By replay: the difference from what we make of their inputs."""
     cause: str = ""
     """By replay: what reproduces their value."""
+    least: float = 0.0
+    """The scale is at least this, for a gradient that is zero on paper."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def compare(
     know are unknown, whatever was asked for.
     """
     ours, chosen = dict.fromkeys(truth), None if names is None else frozenset(names)
-    wanted = [name for name in ours if chosen is None or name in chosen]
-    rows = [_compared(name, truth[name], theirs.get(name), budgets.get(name, 0.0)) for name in wanted]
+    wanted, zeros = [name for name in ours if chosen is None or name in chosen], zero_scales(truth)
+    rows = [_compared(name, truth[name], theirs.get(name), budgets.get(name, 0.0), zeros.get(name, 0.0)) for name in wanted]
     strangers = [name for name in theirs if name not in ours]  # not "in truth": that of a Mapping would read the stage
     rows += [StageComparison(name, "unknown", detail="no stage of this run has this name") for name in strangers]
     return Comparison(tuple(rows))
@@ -111,7 +114,7 @@ def judge_replay(
     for row in comparison.rows:
         if row.status not in ("missing", "unknown") and row.name in local:
             ours, found = local[row.name], theirs[row.name]
-            alone = _compared(row.name, ours, found, budgets.get(row.name, 0.0))
+            alone = _compared(row.name, ours, found, budgets.get(row.name, 0.0), row.least)
             wrong, unusable = alone.status != "agrees", not usable(ours, found)
             origin = wrong and not cut and not (unusable and spread)
             behind = f"not judged: behind {cut}" if wrong and not origin and cut else ""
@@ -140,15 +143,15 @@ def metadata_problems(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tup
     )
 
 
-def _compared(name: str, truth: Array, found: Array | None, budget: float) -> StageComparison:
+def _compared(name: str, truth: Array, found: Array | None, budget: float, least: float) -> StageComparison:
     if found is None:
-        return StageComparison(name, "missing", budget, detail="not in their file")
-    measured = measure(truth, found, budget=budget) if found.shape == truth.shape else None
-    status, detail = _judged(truth, found, measured, budget)
-    return StageComparison(name, status, budget, measured, detail)
+        return StageComparison(name, "missing", budget, detail="not in their file", least=least)
+    measured = measure(truth, found, budget=budget, least=least) if found.shape == truth.shape else None
+    status, detail = _judged(truth, found, measured, budget, least)
+    return StageComparison(name, status, budget, measured, detail, least=least)
 
 
-def _judged(truth: Array, found: Array, measured: Measure | None, budget: float) -> tuple[Status, str]:
+def _judged(truth: Array, found: Array, measured: Measure | None, budget: float, least: float) -> tuple[Status, str]:
     """The status of a stage and what there is to say of it.  measured: None where the shapes differ."""
     if measured is not None:
         nan_count = np.count_nonzero(np.isnan(found)) if found.dtype.kind == "f" else 0
@@ -158,7 +161,7 @@ def _judged(truth: Array, found: Array, measured: Measure | None, budget: float)
             return "agrees", ""
         if np.isinf(measured.max_error) and not np.isfinite(found).all():
             return "not finite", "infinite where the truth is not, or the other way round"
-    axes = transposition(truth, found, budget=budget)
+    axes = transposition(truth, found, budget=budget, least=least)
     if axes is not None:
         return "transposed", f"ours with axes {axes}" + ("" if measured else f": {found.shape}, expected {truth.shape}")
     if measured is None:
