@@ -7,6 +7,7 @@ from sewnp.config import Config, config_from_dict
 from sewnp.errors import TraceError
 from sewnp.mistakes import name_mistakes
 from sewnp.model import Model
+from sewnp.networks.stages import GRADIENT
 from sewnp.numerics.budgets import budgets, local_budgets, run_in
 from sewnp.numerics.compare import Comparison, compare, judge_replay, metadata_problems
 from sewnp.numerics.jitter import honest_runs
@@ -68,9 +69,9 @@ def _judge_with(
         raise TraceError(f"{ours.path}: keeps no inputs to replay; write it with sewnp trace")
     if ours.metadata.get("fingerprint", "") != model.fingerprint():
         return Comparison((), (f"fingerprint: {ours.path} was not traced with {model.name}",))
-    inputs = Inputs(**arguments)
+    inputs = Inputs.of(arguments, gradients=any(name.startswith(GRADIENT) for name in ours))
     truth, honest = run_in(model, inputs, "float64"), honest_runs(model, inputs, precision)
     result = compare(truth, theirs, budgets(truth, honest, precision), names=chosen(truth, stages))
     replayed = replay(model, theirs, inputs)
-    local = local_budgets(model, inputs, honest, precision)
+    local = local_budgets(model, inputs, honest, precision, given=theirs.keys())
     return name_mistakes(judge_replay(result, replayed.local, theirs, local), model, replayed, theirs, local)
