@@ -11,7 +11,8 @@ from sewnp.ctc import frames_needed
 from sewnp.errors import InputError, brief
 from sewnp.loading import load
 from sewnp.model import Model
-from sewnp.numerics import Inputs, budgets, honest_runs, trace, write_trace
+from sewnp.numerics import Inputs, budgets, honest_runs, trace, write_trace, zero_scales
+from sewnp.numerics.trace import chosen
 from sewnp.speech import delimiter_id, read_audio, spell
 
 DESCRIPTION = """\
@@ -56,10 +57,14 @@ def run(options: argparse.Namespace) -> int:
     frames = model.config.frames(features.input_values.shape[1])
     labels = None if options.text is None else _labels(model, options.text, frames)
     inputs = Inputs(features.input_values, features.attention_mask, labels, gradients=options.gradients)
-    recorded = trace(model, **inputs.arguments(), stages=options.stages)
+    whole = trace(model, **inputs.arguments())
+    recorded = replace(whole, stages={name: whole[name] for name in chosen(whole, options.stages)})
     if options.dtype == "float64":
-        allowed = budgets(recorded, honest_runs(model, inputs))
-        recorded = replace(recorded, metadata={**recorded.metadata, "budgets": json.dumps(allowed)})
+        allowed = budgets(whole, honest_runs(model, inputs))
+        kept = {"budgets": {name: allowed[name] for name in recorded}}
+        if options.gradients:
+            kept["scales"] = {name: scale for name, scale in zero_scales(whole).items() if name in recorded}
+        recorded = replace(recorded, metadata={**recorded.metadata, **{key: json.dumps(value) for key, value in kept.items()}})
     write_trace(options.output, recorded)
     print(f"sewnp: {len(recorded)} stages in {options.output}", file=sys.stderr)
     return 0

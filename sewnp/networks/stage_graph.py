@@ -24,7 +24,7 @@ def readers(run: Collection[str]) -> dict[str, list[str]]:
         if key == name:
             for source in filter(None, _sources(name, run, layers)):
                 found[source].append(name)
-        elif key not in run:
+        elif key not in run and stage_of(name).group == "weights":
             places = [place.format(i=layer_of(key)) for place in WEIGHTS[weight_of(key)]]
             apart = f"{GRADIENT}{key.replace('.self.', '.self.pos_')}" in run  # positions have a projection of their own
             found[key] = [place for place in places[: 1 if apart else None] if place in run]

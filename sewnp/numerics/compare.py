@@ -84,16 +84,22 @@ class Comparison:
 
 
 def compare(
-    truth: Mapping[str, Array], theirs: Mapping[str, Array], budgets: Mapping[str, float], *, names: Iterable[str] | None = None
+    truth: Mapping[str, Array],
+    theirs: Mapping[str, Array],
+    budgets: Mapping[str, float],
+    *,
+    names: Iterable[str] | None = None,
+    scales: Mapping[str, float] | None = None,
 ) -> Comparison:
     """Compare stage by stage, in the order of ``truth``, one pair in memory at a time.
 
     truth: our stages.  theirs: their stages under our names.  budgets: fraction of the scale for each stage (see ``budgets``).  names: stages to
     compare, all of ours by default, or ``theirs`` for those that they have; what they lack counts as missing.  Names of theirs that we do not
-    know are unknown, whatever was asked for.
+    know are unknown, whatever was asked for.  scales: of gradients that are zero on paper (``zero_scales``); those of a truth that is whole
+    by default.
     """
     ours, chosen = dict.fromkeys(truth), None if names is None else frozenset(names)
-    wanted, zeros = [name for name in ours if chosen is None or name in chosen], zero_scales(truth)
+    wanted, zeros = [name for name in ours if chosen is None or name in chosen], zero_scales(truth) if scales is None else scales
     rows = [_compared(name, truth[name], theirs.get(name), budgets.get(name, 0.0), zeros.get(name, 0.0)) for name in wanted]
     strangers = [name for name in theirs if name not in ours]  # not "in truth": that of a Mapping would read the stage
     rows += [StageComparison(name, "unknown", detail="no stage of this run has this name") for name in strangers]

@@ -43,22 +43,23 @@ def jittered_run(model: Model, inputs: Inputs, rng: np.random.Generator) -> dict
             return recorder(name, x)
         if not name.startswith(GRADIENT):
             return recorder(name, jittered(x, rng))
-        return jittered(recorder(name, _of_lattices(x, recorder, rng) if name == f"{GRADIENT}log_probs" else x), rng)
+        return jittered(
+            recorder(name, of_float32_lattices(x, recorder.values["ctc.alpha"], rng) if name == f"{GRADIENT}log_probs" else x), rng
+        )
 
     inputs.run(in_precision(model, "float32"), see)
     return recorder.values
 
 
-def _of_lattices(x: Array, recorder: Recorder, rng: np.random.Generator) -> Array:
-    """What comes from CTC as a float32 lattice makes it.
+def of_float32_lattices(gradient: Array, alpha: Array, rng: np.random.Generator) -> Array:
+    """The gradient by the log-probabilities, (B, T, V), as a float32 CTC lattice makes it.  alpha: the forward lattice, (B, T, S).
 
     Posteriors are exponentials of what stands in the lattices, divided by that of where they end.  An epsilon of the end, a logarithm of
     30 perhaps, is 30 epsilons of every posterior of the clip alike.  (Our own lattices are float64 in every run.)
     """
-    alpha = recorder.values["ctc.alpha"]
     ends = np.where(np.isfinite(alpha), np.abs(alpha), 0.0).max(axis=(1, 2), initial=0.0)
-    signs = rng.choice(np.array([-EPS["float32"], EPS["float32"]]), size=len(x))
-    return (x * (1.0 + signs * ends)[:, None, None]).astype(x.dtype)
+    signs = rng.choice(np.array([-EPS["float32"], EPS["float32"]]), size=len(alpha))
+    return (gradient * (1.0 + signs * ends)[:, None, None]).astype(gradient.dtype)
 
 
 def jittered(x: Array, rng: np.random.Generator) -> Array:

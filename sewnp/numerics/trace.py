@@ -18,11 +18,20 @@ from sewnp.files import naming, whole_file
 from sewnp.model import Model
 from sewnp.networks.stages import GRADIENT, STAGE_LIST_VERSION, stage_of
 from sewnp.numerics.stage_files import INPUT
-from sewnp.types import Array, See
+from sewnp.types import Array, See, SeeVjp
 from sewnp.version import __version__
 
 DROPOUT = "dropout."
 """Prefix of the factors of a stage among the arguments of a run."""
+
+
+def both_ways(see: See) -> SeeVjp:
+    """An observer of a pass forwards and back, which shows each gradient to ``see`` under the name of the stage with ``gradient.`` before it."""
+
+    def seen(name: str, x: Array, /) -> tuple[Array, Callable[[Array], Array]]:
+        return see(name, x), lambda dy: see(GRADIENT + name, dy)
+
+    return seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +87,7 @@ class Inputs:
             return model(**arguments, see=see).loss
         if self.labels is None:
             raise InputError("labels: gradients are those of a loss, which takes labels")
-
-        def both_ways(name: str, x: Array, /) -> tuple[Array, Callable[[Array], Array]]:
-            return see(name, x), lambda dy: see(GRADIENT + name, dy)
-
-        result = model.gradients(**arguments, input_gradient=True, see=both_ways)
+        result = model.gradients(**arguments, input_gradient=True, see=both_ways(see))
         for key, gradient in result.flat().items():
             see(GRADIENT + key, gradient)
         return result.loss

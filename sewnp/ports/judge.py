@@ -43,14 +43,14 @@ def judge(
     if model is not None:
         return _judge_with(model, ours, found, precision, stages)
     try:
-        allowed = json.loads(ours.metadata["budgets"])
+        allowed, scales = json.loads(ours.metadata["budgets"]), json.loads(ours.metadata.get("scales", "{}"))
     except (KeyError, ValueError):
         raise TraceError(
             f"{ours.path}: carries no budgets; write it with sewnp trace --dtype float64, or give the model with --model"
         ) from None
     if precision != "float32":
         raise TraceError(f"--precision {precision}: the budgets in {ours.path} are float32's; give the model with --model")
-    return compare(ours, found, allowed, names=chosen(ours, stages))
+    return compare(ours, found, allowed, names=chosen(ours, stages), scales=scales)
 
 
 def traced_config(ours: StageFile) -> Config | None:
