@@ -30,7 +30,7 @@ class Stage:
     position table, V tokens, S states of the CTC lattice, P projection of the classification head, L labels."""
     meaning: str
     group: str
-    """The part of the network that it belongs to: a key of :data:`GROUPS`."""
+    """The part of the network that it belongs to: a key of :data:`GROUPS`; "weights" for the gradient by a weight."""
     inputs: tuple[str, ...] = ()
     """The stages that it is computed from, what goes past a block before what comes out of it.  Where one of several precedes it, all are
     there with ``|`` between, of which the first that a run has is the one; ``{h}`` is the number of the layer before, for a stage behind the

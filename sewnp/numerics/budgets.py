@@ -19,9 +19,10 @@ from sewnp.numerics.trace import Inputs, Recorder
 from sewnp.types import Array
 
 FACTOR = 4.0
-FACTOR_OF_WEIGHTS = 8.0
-"""That of gradients by weights, sums over every frame of every clip: added one after the other they cost more than in any order of ours."""
 FLOOR = 8.0
+SUMS = 2.0
+"""So many times that is allowed to gradients by weights, sums over every frame of every clip: added one after the other they cost more than
+in any order of ours."""
 
 
 def run_in(model: Model, inputs: Inputs, precision: Precision) -> dict[str, Array]:
@@ -75,4 +76,4 @@ def local_budgets(
 def _budget(name: str, truth: Array, error: float, precision: Precision) -> float:
     if truth.dtype.kind != "f":
         return 0.0
-    return max((FACTOR_OF_WEIGHTS if stage_of(name).group == "weights" else FACTOR) * error, FLOOR * EPS[precision])
+    return (SUMS if stage_of(name).group == "weights" else 1.0) * max(FACTOR * error, FLOOR * EPS[precision])

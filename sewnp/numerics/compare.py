@@ -112,7 +112,8 @@ def judge_replay(
     """Mark the rows whose stage is wrong in itself: their value is beyond the local budget from what we make of their inputs.
 
     Where their value cannot be gone on with (another shape, NaN), what follows was computed from ours instead and would look wrong without
-    being so.  Nothing is blamed then until a stage agrees again; and as shapes and NaN spread, only the first of them is blamed.
+    being so.  Nothing is blamed then until a stage agrees again; and as shapes and NaN spread, only the first of them is blamed.  The gradient
+    by a weight is what nothing else is computed from: as long as it agrees, it is right, whatever was shown before it.
     """
     rows = []
     cut = ""  # the stage behind which we are on our own
@@ -122,7 +123,8 @@ def judge_replay(
             ours, found = local[row.name], theirs[row.name]
             alone = _compared(row.name, ours, found, budgets.get(row.name, 0.0), row.least)
             wrong, unusable = alone.status != "agrees", not usable(ours, found)
-            origin = wrong and not cut and not (unusable and spread)
+            right_leaf = row.status == "agrees" and stage_of(row.name).group == "weights"
+            origin = wrong and not cut and not (unusable and spread) and not right_leaf
             behind = f"not judged: behind {cut}" if wrong and not origin and cut else ""
             detail = "; ".join(filter(None, (row.detail, behind)))
             row = replace(row, local=alone.measure, origin=origin, detail=detail)
