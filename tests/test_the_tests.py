@@ -530,7 +530,7 @@ MUTANTS = [
     ),
     Mutant(
         "a captured gradient mixed with what the same value receives elsewhere",
-        "ports/capture.py:_after",
+        "ports/capture.py:_Watch._after",
         "result = result.clone()",
         "pass",
         "ports/test_capture_gradients.py::test_transformers_agrees_in_every_gradient[sew-classification-True]",

@@ -43,7 +43,7 @@ def judge(
     if model is not None:
         return _judge_with(model, ours, found, precision, stages)
     try:
-        allowed, scales = json.loads(ours.metadata["budgets"]), json.loads(ours.metadata.get("scales", "{}"))
+        allowed, scales = _numbers(ours.metadata["budgets"]), _numbers(ours.metadata.get("scales", "{}"))
     except (KeyError, ValueError):
         raise TraceError(
             f"{ours.path}: carries no budgets; write it with sewnp trace --dtype float64, or give the model with --model"
@@ -51,6 +51,14 @@ def judge(
     if precision != "float32":
         raise TraceError(f"--precision {precision}: the budgets in {ours.path} are float32's; give the model with --model")
     return compare(ours, found, allowed, names=chosen(ours, stages), scales=scales)
+
+
+def _numbers(text: str) -> dict[str, float]:
+    """Numbers by stage, from JSON.  Raises ValueError for anything else."""
+    try:
+        return {name: float(value) for name, value in json.loads(text).items()}
+    except (AttributeError, TypeError) as error:
+        raise ValueError(str(error)) from None
 
 
 def traced_config(ours: StageFile) -> Config | None:

@@ -8,9 +8,20 @@ import torch
 from ports.pairs import CONFIGS, HEADS, inputs_for, pair
 
 import originals
-from sewnp.errors import InputError
+from sewnp.errors import InputError, TraceError
 from sewnp.networks.stages import GRADIENT, stage_of
-from sewnp.numerics import budgets, compare, honest_runs, judge_replay, local_budgets, open_stages, replay, trace, write_trace
+from sewnp.numerics import (
+    Trace,
+    budgets,
+    compare,
+    honest_runs,
+    judge_replay,
+    local_budgets,
+    open_stages,
+    replay,
+    trace,
+    write_trace,
+)
 from sewnp.ports import judge
 from sewnp.ports.capture import NO_TRUE_GRADIENT, NOT_MATERIALISED, from_torch
 
@@ -138,3 +149,12 @@ def test_a_captured_trace_is_judged_from_files(tmp_path: Any) -> None:
     write_trace(tmp_path / "wrong.safetensors", type(found)(wrong, found.metadata, found.inputs))
     result = judge(files[0], open_stages(tmp_path / "wrong.safetensors"), model=ours, stages=["gradient.*attention*"])
     assert {row.name: row.cause for row in result.rows if row.origin}[activation] == "row sum missing"
+
+
+@pytest.mark.parametrize("spoilt", ["[1]", "{", '{"logits": "x"}', '{"logits": null}', "1"])
+@pytest.mark.parametrize("key", ["budgets", "scales"])
+def test_a_trace_with_spoilt_budgets_has_none(key: str, spoilt: str, tmp_path: Any) -> None:
+    path = tmp_path / "ours.safetensors"
+    write_trace(path, Trace({"logits": np.zeros((1, 2, 3))}, {"budgets": "{}", key: spoilt}))
+    with pytest.raises(TraceError, match="carries no budgets"):
+        judge(open_stages(path), open_stages(path))
