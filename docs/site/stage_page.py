@@ -20,6 +20,11 @@ convolution, H hidden size, h heads, d = H / h, I width of the feed-forward, K t
 position table, V tokens, S states of the CTC lattice (two for each token of the longest target, and one), P projection of the
 classification head, L labels.
 
+Where the loss is taken back (`sewnp trace --gradients`, `model.gradients(..., see=...)`), each stage of floats but `ctc.alpha` has a
+gradient too, `gradient.` before its name, and so has each weight, `gradient.` before its key in the checkpoint. They stand behind the
+stages, in the order of the way back, then the weights. A gradient has the shape of its stage and is the derivative by the value that the
+network went on with: behind dropout.
+
 This page is generated from `sewnp/networks/stages.py`; a test keeps the two together.
 """
 

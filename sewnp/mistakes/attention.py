@@ -56,7 +56,7 @@ def scores(s: StageRun) -> Mistakes:
 
 def hidden_keys(s: StageRun) -> Mistakes:
     """Scores shown behind the mask."""
-    mask = _squeezed_mask(s)
+    mask = squeezed_mask(s)
     if mask is not None:
         yield "shown after the mask: hidden keys are at -inf already", np.where(key_mask(mask), s.right, -np.inf)
 
@@ -112,10 +112,15 @@ def _position_products(s: StageRun, c2p: bool) -> Mistakes:
         yield f"position {own} in place of position {others}", term(x, other, relative)
 
 
+def position_projection(s: StageRun) -> str:
+    """The projection of the table: that of the content where they share one, else its own."""
+    own = "key_proj" if s.name.endswith("pos_k") else "query_proj"
+    return own if s.config.share_att_key else f"pos_{own}"
+
+
 def positions(s: StageRun) -> Mistakes:
     """Keys and queries of the position table."""
-    own = "key_proj" if s.name.endswith("pos_k") else "query_proj"
-    own = own if s.config.share_att_key else f"pos_{own}"
+    own = position_projection(s)
     yield from _into_heads(s, s.given()[None], own)
     if "encoder.encoder.LayerNorm" in s.used:
         stored = linear(s.used["encoder.encoder.rel_embeddings"][None], **s.weights(f"{s.scope}.{own}"))
@@ -173,7 +178,7 @@ def sums(s: StageRun) -> Mistakes:
 
 def probabilities(s: StageRun) -> Mistakes:
     """Softmax along another axis, or under another mask."""
-    x, mask = s.given(), _squeezed_mask(s)
+    x, mask = s.given(), squeezed_mask(s)
     if mask is None:
         yield "softmax over the queries instead of the keys", np.swapaxes(softmax(np.swapaxes(x, -1, -2)), -1, -2)
         yield "softmax skipped", x
@@ -232,6 +237,7 @@ def second_residuals(s: StageRun) -> Mistakes:
     yield "residual taken from the layer's input", s.used[s.source(of=first)] + s.given(1)
 
 
-def _squeezed_mask(s: StageRun) -> Array | None:
+def squeezed_mask(s: StageRun) -> Array | None:
+    """The real squeezed frames, where an attention mask was given."""
     mask = s.used.get("encoder.squeezed_mask")
     return None if mask is None else mask.astype(bool)

@@ -17,8 +17,8 @@ from sewnp.types import Array
 
 
 def states(s: StageRun) -> list[Array]:
-    """The layers' input and every layer's output."""
-    return [s.used[name] for name in FAMILIES[s.config.model_type].hidden_states(s.config)]
+    """The layers' input and the output of every layer that was not left out."""
+    return [s.used[name] for name in FAMILIES[s.config.model_type].hidden_states(s.config) if name in s.used]
 
 
 def restored(s: StageRun) -> Mistakes:
@@ -111,32 +111,32 @@ def log_probabilities(s: StageRun) -> Mistakes:
 def lattices(s: StageRun) -> Mistakes:
     """CTC with other lengths or another blank, seen in the lattice."""
     log_probs, blank = s.used["log_probs"], s.config.pad_token_id
-    targets, lengths = _targets(s)
+    targets, lengths = ctc_targets(s)
     yield (
         "frames of padding counted",
         ctc_alpha(log_probs, targets, np.full(len(log_probs), log_probs.shape[1]), lengths, blank=blank),
     )
     yield "probabilities instead of their logarithms", np.exp(s.right)
     for other in _other_blanks(s):
-        yield f"blank is token {other} instead of {blank}", ctc_alpha(log_probs, targets, _frames(s), lengths, blank=other)
+        yield f"blank is token {other} instead of {blank}", ctc_alpha(log_probs, targets, ctc_frames(s), lengths, blank=other)
 
 
 def losses(s: StageRun) -> Mistakes:
     """The losses of the clips."""
     log_probs, blank, keep = s.used["log_probs"], s.config.pad_token_id, s.config.ctc_zero_infinity
-    targets, lengths = _targets(s)
+    targets, lengths = ctc_targets(s)
 
     def loss(frames: Array, *, blank: int = blank, zero_infinity: bool = keep) -> Array:
         return ctc_loss(log_probs, targets, frames, lengths, blank=blank, reduction="none", zero_infinity=zero_infinity)
 
-    yield "zero_infinity ignored" if keep else "infinite losses set to zero", loss(_frames(s), zero_infinity=not keep)
+    yield "zero_infinity ignored" if keep else "infinite losses set to zero", loss(ctc_frames(s), zero_infinity=not keep)
     yield "frames of padding counted", loss(np.full(len(log_probs), log_probs.shape[1]))
     yield "sign missing: log-likelihoods", -s.right
     yield "divided by the lengths of the targets already", s.right / np.maximum(lengths, 1)
-    yield "divided by the numbers of frames", s.right / np.maximum(_frames(s), 1)
+    yield "divided by the numbers of frames", s.right / np.maximum(ctc_frames(s), 1)
     yield "in bits instead of nats", s.right / math.log(2)
     for other in _other_blanks(s):
-        yield f"blank is token {other} instead of {blank}", loss(_frames(s), blank=other)
+        yield f"blank is token {other} instead of {blank}", loss(ctc_frames(s), blank=other)
 
 
 def reductions(s: StageRun) -> Mistakes:
@@ -146,7 +146,7 @@ def reductions(s: StageRun) -> Mistakes:
     if s.model.head == "classification":
         yield from _mean_cross_entropies(s)
         return
-    each, lengths, rule = s.used["ctc.losses"], np.maximum(_targets(s)[1], 1), s.config.ctc_loss_reduction
+    each, lengths, rule = s.used["ctc.losses"], np.maximum(ctc_targets(s)[1], 1), s.config.ctc_loss_reduction
     ways = {
         "sum": np.asarray(each.sum()),
         "none": each,
@@ -169,19 +169,21 @@ def _mean_cross_entropies(s: StageRun) -> Mistakes:
     yield "log softmax missing", np.asarray(-scores[rows, labels[rows]].mean())
 
 
-def _targets(s: StageRun) -> tuple[Array, Array]:
+def ctc_targets(s: StageRun) -> tuple[Array, Array]:
+    """Targets of the CTC loss and their lengths."""
     assert s.inputs.labels is not None  # there is no CTC stage without labels
     return clean_labels(s.inputs.labels, blank=s.config.pad_token_id, vocab_size=s.config.vocab_size)
 
 
-def _frames(s: StageRun) -> Array:
+def ctc_frames(s: StageRun) -> Array:
+    """Frames of each clip that the CTC loss counts."""
     batch, frames = s.used["log_probs"].shape[:2]
     return np.full(batch, frames) if s.lengths is None else s.lengths
 
 
 def _other_blanks(s: StageRun) -> list[int]:
     """The first and the last token, unless they are the blank or stand in a target."""
-    targets, lengths = _targets(s)
+    targets, lengths = ctc_targets(s)
     spelled = {int(token) for row, n in zip(targets, lengths, strict=True) for token in row[:n]}
     spelled |= {s.config.pad_token_id} if (lengths < targets.shape[1]).any() else set()
     return sorted({0, s.config.vocab_size - 1} - spelled - {s.config.pad_token_id})

@@ -26,8 +26,18 @@ WORDS = dict.fromkeys(("gelu", "gelu_python"), "erf GELU") | dict.fromkeys(
 
 def activations(s: StageRun) -> Mistakes:
     """Every activation but the right one, and none at all."""
+    yield from _others(activation_name(s), s.given())
+
+
+def activation_name(s: StageRun) -> str:
+    """What the configuration says of the activation at a stage."""
     inside = s.name.startswith(("encoder.layers", "encoder.encoder"))
-    yield from _others(s.config.hidden_act if inside else s.config.feat_extract_activation, s.given())
+    return str(s.config.hidden_act if inside else s.config.feat_extract_activation)
+
+
+def called(name: str) -> str:
+    """An activation in words."""
+    return WORDS.get(name, name)
 
 
 def _others(expected: str, x: Array) -> Mistakes:
@@ -36,7 +46,7 @@ def _others(expected: str, x: Array) -> Mistakes:
     for name, other in ACTIVATIONS.items():
         if other not in tried:
             tried.add(other)
-            said = f"{WORDS.get(name, name)} instead of {WORDS.get(expected, expected)}"
+            said = f"{called(name)} instead of {called(expected)}"
             yield "activation skipped" if name == "linear" else said, other(x)
 
 
@@ -67,13 +77,16 @@ def _norms(said: str, norm: Callable[..., Array], p: Weights, eps: float, count:
     yield f"{said} without weight and bias", norm(one, zero, eps=eps)
 
 
+def norm_eps(s: StageRun) -> float:
+    """The epsilon of the norm at a stage."""
+    if s.name.startswith("feature_extractor"):
+        return CONV_NORM_EPS
+    return float(s.config.frames_eps if s.name == "layer_norm" else s.config.layer_norm_eps)
+
+
 def layer_norms(s: StageRun) -> Mistakes:
     """Layer norms done wrongly."""
-    x, p, eps = s.given(), s.weights(), s.config.layer_norm_eps
-    if s.name.startswith("feature_extractor"):
-        eps = CONV_NORM_EPS
-    elif s.name == "layer_norm":
-        eps = s.config.frames_eps
+    x, p, eps = s.given(), s.weights(), norm_eps(s)
     yield from _norms("layer norm", partial(layer_norm, x), p, eps, x.shape[-1])
     length = np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + eps)
     yield "layer norm without subtracting the mean", x / length * p["weight"] + p["bias"]

@@ -31,21 +31,22 @@ def name_mistakes(
 
     def named(row: StageComparison) -> StageComparison:
         stage = StageRun(row.name, exact, replayed.used, replayed.inputs, replayed.local[row.name])
-        return replace(row, cause=in_words(mistakes_that_fit(stage, theirs[row.name], budgets.get(row.name, 0.0))))
+        fitting = mistakes_that_fit(stage, theirs[row.name], budgets.get(row.name, 0.0), least=row.least)
+        return replace(row, cause=in_words(fitting))
 
     return replace(comparison, rows=tuple(named(row) if row.origin else row for row in comparison.rows))
 
 
-def mistakes_that_fit(stage: StageRun, found: Array, budget: float) -> list[str]:
+def mistakes_that_fit(stage: StageRun, found: Array, budget: float, *, least: float = 0.0) -> list[str]:
     """The mistakes that make the stage what was found, the closest first."""
     fits: dict[str, float] = {}
     if found.dtype.kind == "f":
         found = np.where(found < LOWEST, -np.inf, found)
     with np.errstate(all="ignore"):  # a mistake may well divide by zero
         for said, value in mistakes_of(stage):
-            if value.shape == found.shape and largest_error(value, found) <= budget:
+            if value.shape == found.shape and largest_error(value, found, least=least) <= budget:
                 # the mean, because rounding averages out and a systematic difference does not
-                fits[said] = min(measure(value, found).mean_error, fits.get(said, np.inf))
+                fits[said] = min(measure(value, found, least=least).mean_error, fits.get(said, np.inf))
     return sorted(fits, key=lambda said: fits[said])
 
 

@@ -1,8 +1,9 @@
 """For every stage, the mistakes that are known there: one table."""
 
 from sewnp.mistakes import attention, heads, layers
+from sewnp.mistakes.gradients import gradient_mistakes
 from sewnp.mistakes.stage_run import KnownMistakes, Mistakes, StageRun
-from sewnp.networks.stages import stage_of
+from sewnp.networks.stages import GRADIENT, stage_of
 
 SEW, SEW_D = "encoder.layers.{i}", "encoder.encoder.layer.{i}"
 
@@ -71,4 +72,12 @@ MISTAKES: dict[str, KnownMistakes] = {
 
 def mistakes_of(stage: StageRun) -> Mistakes:
     """What the stage becomes through each known mistake, one after the other: the mistake in words, and the value."""
-    return MISTAKES[stage_of(stage.name).name](stage)
+    if stage.name.startswith(GRADIENT):
+        yield from gradient_mistakes(stage)
+        return
+    factors = stage.factors
+    for said, value in MISTAKES[stage_of(stage.name).name](stage):
+        yield said, value if factors is None or value.shape != factors.shape else value * factors
+    if factors is not None:
+        yield "kept values not multiplied by 1 / (1 - rate)", stage.right / factors.max()
+        yield "dropout applied twice", stage.right * factors

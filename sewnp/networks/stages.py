@@ -1,15 +1,14 @@
 """The stages: every value that a forward pass shows its observer, one row a stage, and all that is known of it.
 
 Names follow the checkpoint's scopes; ``{i}`` stands for a layer's number.  Pages, captures from other frameworks, known mistakes and
-dropout are derived from these rows.
+dropout are derived from these rows, and so are the names of gradients: ``gradient.`` before a stage's name, or before a weight's key.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from sewnp.config import Config
 from sewnp.errors import InputError
 
 STAGE_LIST_VERSION = 2
@@ -31,11 +30,11 @@ class Stage:
     position table, V tokens, S states of the CTC lattice, P projection of the classification head, L labels."""
     meaning: str
     group: str
-    """The part of the network that it belongs to: a key of :data:`GROUPS`."""
+    """The part of the network that it belongs to: a key of :data:`GROUPS`; "weights" for the gradient by a weight."""
     inputs: tuple[str, ...] = ()
     """The stages that it is computed from, what goes past a block before what comes out of it.  Where one of several precedes it, all are
-    there with ``|`` between, of which the first that a run has is the one; ``{h}`` is the number of the layer before, ``{last}`` that of the
-    last convolution."""
+    there with ``|`` between, of which the first that a run has is the one; ``{h}`` is the number of the layer before, for a stage behind the
+    layers that of the last, and ``{each}`` that of every one.  See ``stage_graph``."""
     kind: Kind = "float"
     module: str = ""
     """Where a model of transformers has it, with ``|`` between several places: the module's path, whose output it is, or ``path.input``, what
@@ -108,7 +107,7 @@ STAGES: tuple[Stage, ...] = (
         form="channels first",
     ),
     Stage(
-        "layer_norm", "B T C", "layer norm over the features", "frames", ("feature_extractor.conv_layers.{last}.activation",),
+        "layer_norm", "B T C", "layer norm over the features", "frames", ("feature_extractor.conv_layers.{h}.activation",),
         module="layer_norm", dropout="feat_proj_dropout",
     ),
     Stage(
@@ -268,7 +267,10 @@ STAGES: tuple[Stage, ...] = (
         "encoder.last_hidden_state", "B T H", "the s frames one after the other, and zeros for the tail that the squeeze dropped",
         "upsample", ("encoder.upsample.activation",), module="encoder", dropout="final_dropout",
     ),
-    Stage("weighted_layers", "B N H", "the hidden states mixed by layer_weights", "head"),
+    Stage(
+        "weighted_layers", "B N H", "the hidden states mixed by layer_weights", "head",
+        ("encoder.layer_norm|encoder.squeezed", "encoder.layers.{each}.final_layer_norm|encoder.encoder.layer.{each}.output.LayerNorm"),
+    ),
     Stage(
         "projector", "B T P", "projection of every frame (squeezed frames behind weighted_layers)", "head",
         ("weighted_layers|encoder.last_hidden_state",), module="projector",
@@ -280,36 +282,67 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage("log_probs", "B T V", "log softmax of the logits", "head", ("logits",), module="/log_softmax"),
     Stage("ctc.alpha", "B T S", "forward lattice of the CTC loss; -inf where no path leads", "head", ("log_probs",)),
-    Stage("ctc.losses", "B", "loss of each clip, before the reduction", "head", ("ctc.alpha",)),
+    Stage("ctc.losses", "B", "loss of each clip, before the reduction", "head", ("ctc.alpha", "log_probs")),
     Stage("loss", "", "the loss; (B,) without reduction", "head", ("ctc.losses|logits",)),
 )  # fmt: skip
 """Every stage, in the order of computation."""
 
 
+GRADIENT = "gradient."
+"""Before the name of a stage or the key of a weight: the derivative of the loss by it."""
+
+NO_GRADIENT = "ctc.alpha"
+"""The one stage of floats without a gradient: the losses' pullback goes past it."""
+
+_AFFINE = re.compile(r"(_norm|Norm|_proj|_dense|dense|layers\.\{i\}\.conv|projection|projector|lm_head|classifier)$")
+"""Modules that have a weight, and perhaps a bias."""
+
+
+def _weights() -> dict[str, tuple[str, ...]]:
+    """Keys of weights, without the base model's prefix, and the stages that read them."""
+    pair = {f"{_POS}.conv.parametrizations.weight.original{i}": (f"{_POS}.conv.weight",) for i in (0, 1)}
+    readers = {"masked_spec_embed": ("masked_spec_embed",), "layer_weights": ("weighted_layers",)} | pair
+    readers |= {
+        f"{_POS}.conv.bias": (f"{_POS}.conv",),
+        "encoder.encoder.rel_embeddings.weight": ("encoder.encoder.rel_embeddings",),
+    }
+    places: dict[str, tuple[str, ...]] = {
+        path: (stage.name,) for stage in STAGES for path in stage.module.split("|") if _AFFINE.search(path)
+    }
+    for own, positions in {"query": "pos_q", "key": "pos_k"}.items():
+        places[f"{_SEW_D_SELF}.pos_{own}_proj"] = (f"{_SEW_D_SELF}.{positions}",)
+        places[f"{_SEW_D_SELF}.{own}_proj"] += (f"{_SEW_D_SELF}.{positions}",)  # where the projections are shared
+    return readers | {f"{path}.{leaf}": stages for path, stages in places.items() for leaf in ("weight", "bias")}
+
+
+WEIGHTS = _weights()
+"""The weights' keys, without the base model's prefix, and the stages that read them; those of positions where they are not projected apart."""
+
+
 @cache
 def stage_of(name: str) -> Stage:
-    """The row of a stage's name.  Raises InputError for a name that is no stage."""
-    found = _BY_NAME.get(re.sub(r"\.\d+\.", ".{i}.", name))
+    """The row of a stage's name; that of a gradient is derived.  Raises InputError for a name that is no stage."""
+    of = name.removeprefix(GRADIENT)
+    found = _BY_NAME.get(re.sub(r"\.\d+\.", ".{i}.", of))
+    if found is not None and of != name:
+        has_gradient = found.kind == "float" and found.name != NO_GRADIENT
+        found = replace(found, name=f"{GRADIENT}{found.name}", meaning=f"gradient by: {found.meaning}") if has_gradient else None
+    elif of != name and weight_of(of) in WEIGHTS:
+        found = Stage(f"{GRADIENT}{weight_of(of)}", "as stored", "gradient by this weight", "weights")
     if found is None or "{" in name:
         raise InputError(f"{name}: no stage of stage list {STAGE_LIST_VERSION} has this name")
     return found
+
+
+def weight_of(key: str) -> str:
+    """A weight's key as :data:`WEIGHTS` has it: without the base model's prefix, and ``{i}`` for the layer's number."""
+    return re.sub(r"\.\d+\.", ".{i}.", re.sub(r"^sew(_d)?\.", "", key))
 
 
 def layer_of(name: str) -> int:
     """The number of the layer or convolution in a stage's name, 0 for those outside."""
     number = re.search(r"\.(\d+)\.", name)
     return int(number[1]) if number else 0
-
-
-def input_names(name: str, config: Config) -> list[list[str]]:
-    """The stages that a stage is computed from: for each input its possible names, of which the first that a run has is the one.
-
-    A stage behind the layers has the last layer for the layer before.
-    """
-    stage, i = stage_of(name), layer_of(name)
-    before = i - 1 if "{i}" in stage.name else config.num_hidden_layers - 1
-    numbers = {"i": i, "h": before, "last": len(config.conv_dim) - 1}
-    return [[given.format(**numbers) for given in each.split("|")] for each in stage.inputs]
 
 
 _BY_NAME = {stage.name: stage for stage in STAGES}

@@ -1,4 +1,4 @@
-"""The oracle: trace every stage of a forward pass, and judge somebody else's.
+"""The oracle: trace every stage of a pass, forwards and back, and judge somebody else's.
 
 Somebody ports SEW to another framework and dumps the values of the stages under their public names (``sewnp.networks.STAGES``).  :func:`compare`
 holds them against our float64 run, stage by stage, with budgets that come from the arithmetic (:func:`budgets`); :func:`replay` computes each
@@ -11,6 +11,7 @@ from sewnp.numerics.jitter import honest_runs
 from sewnp.numerics.measure import Measure, measure
 from sewnp.numerics.precision import Precision, round_to_bfloat16, round_to_float16
 from sewnp.numerics.replay import Replay, replay
+from sewnp.numerics.scales import zero_scales
 from sewnp.numerics.stage_files import StageFile, open_stages
 from sewnp.numerics.trace import Inputs, Recorder, Trace, trace, write_trace
 
@@ -37,4 +38,5 @@ __all__ = [
     "run_in",
     "trace",
     "write_trace",
+    "zero_scales",
 ]

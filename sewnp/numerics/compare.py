@@ -11,6 +11,7 @@ from sewnp.errors import printable
 from sewnp.networks.stages import stage_of
 from sewnp.numerics.measure import Measure, measure, transposition
 from sewnp.numerics.replay import usable
+from sewnp.numerics.scales import zero_scales
 from sewnp.types import Array
 
 Status = Literal["agrees", "diverges", "transposed", "shape", "not finite", "missing", "unknown"]
@@ -34,6 +35,8 @@ class StageComparison:
     """By replay: the difference from what we make of their inputs."""
     cause: str = ""
     """By replay: what reproduces their value."""
+    least: float = 0.0
+    """The scale is at least this, for a gradient that is zero on paper."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,23 @@ class Comparison:
 
 
 def compare(
-    truth: Mapping[str, Array], theirs: Mapping[str, Array], budgets: Mapping[str, float], *, names: Iterable[str] | None = None
+    truth: Mapping[str, Array],
+    theirs: Mapping[str, Array],
+    budgets: Mapping[str, float],
+    *,
+    names: Iterable[str] | None = None,
+    scales: Mapping[str, float] | None = None,
 ) -> Comparison:
     """Compare stage by stage, in the order of ``truth``, one pair in memory at a time.
 
     truth: our stages.  theirs: their stages under our names.  budgets: fraction of the scale for each stage (see ``budgets``).  names: stages to
     compare, all of ours by default, or ``theirs`` for those that they have; what they lack counts as missing.  Names of theirs that we do not
-    know are unknown, whatever was asked for.
+    know are unknown, whatever was asked for.  scales: of gradients that are zero on paper (``zero_scales``); those of a truth that is whole
+    by default.
     """
     ours, chosen = dict.fromkeys(truth), None if names is None else frozenset(names)
-    wanted = [name for name in ours if chosen is None or name in chosen]
-    rows = [_compared(name, truth[name], theirs.get(name), budgets.get(name, 0.0)) for name in wanted]
+    wanted, zeros = [name for name in ours if chosen is None or name in chosen], zero_scales(truth) if scales is None else scales
+    rows = [_compared(name, truth[name], theirs.get(name), budgets.get(name, 0.0), zeros.get(name, 0.0)) for name in wanted]
     strangers = [name for name in theirs if name not in ours]  # not "in truth": that of a Mapping would read the stage
     rows += [StageComparison(name, "unknown", detail="no stage of this run has this name") for name in strangers]
     return Comparison(tuple(rows))
@@ -104,7 +113,8 @@ def judge_replay(
     """Mark the rows whose stage is wrong in itself: their value is beyond the local budget from what we make of their inputs.
 
     Where their value cannot be gone on with (another shape, NaN), what follows was computed from ours instead and would look wrong without
-    being so.  Nothing is blamed then until a stage agrees again; and as shapes and NaN spread, only the first of them is blamed.
+    being so.  Nothing is blamed then until a stage agrees again; and as shapes and NaN spread, only the first of them is blamed.  The gradient
+    by a weight is what nothing else is computed from: as long as it agrees, it is right, whatever was shown before it.
     """
     rows = []
     cut = ""  # the stage behind which we are on our own
@@ -112,9 +122,10 @@ def judge_replay(
     for row in comparison.rows:
         if row.status not in ("missing", "unknown") and row.name in local:
             ours, found = local[row.name], theirs[row.name]
-            alone = _compared(row.name, ours, found, budgets.get(row.name, 0.0))
+            alone = _compared(row.name, ours, found, budgets.get(row.name, 0.0), row.least)
             wrong, unusable = alone.status != "agrees", not usable(ours, found)
-            origin = wrong and not cut and not (unusable and spread)
+            right_leaf = row.status == "agrees" and stage_of(row.name).group == "weights"
+            origin = wrong and not cut and not (unusable and spread) and not right_leaf
             behind = f"not judged: behind {cut}" if wrong and not origin and cut else ""
             detail = "; ".join(filter(None, (row.detail, behind)))
             row = replace(row, local=alone.measure, origin=origin, detail=detail)
@@ -141,15 +152,15 @@ def metadata_problems(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tup
     )
 
 
-def _compared(name: str, truth: Array, found: Array | None, budget: float) -> StageComparison:
+def _compared(name: str, truth: Array, found: Array | None, budget: float, least: float) -> StageComparison:
     if found is None:
-        return StageComparison(name, "missing", budget, detail="not in their file")
-    measured = measure(truth, found, budget=budget) if found.shape == truth.shape else None
-    status, detail = _judged(truth, found, measured, budget)
-    return StageComparison(name, status, budget, measured, detail)
+        return StageComparison(name, "missing", budget, detail="not in their file", least=least)
+    measured = measure(truth, found, budget=budget, least=least) if found.shape == truth.shape else None
+    status, detail = _judged(truth, found, measured, budget, least)
+    return StageComparison(name, status, budget, measured, detail, least=least)
 
 
-def _judged(truth: Array, found: Array, measured: Measure | None, budget: float) -> tuple[Status, str]:
+def _judged(truth: Array, found: Array, measured: Measure | None, budget: float, least: float) -> tuple[Status, str]:
     """The status of a stage and what there is to say of it.  measured: None where the shapes differ."""
     if measured is not None:
         nan_count = np.count_nonzero(np.isnan(found)) if found.dtype.kind == "f" else 0
@@ -159,7 +170,7 @@ def _judged(truth: Array, found: Array, measured: Measure | None, budget: float)
             return "agrees", ""
         if np.isinf(measured.max_error) and not np.isfinite(found).all():
             return "not finite", "infinite where the truth is not, or the other way round"
-    axes = transposition(truth, found, budget=budget)
+    axes = transposition(truth, found, budget=budget, least=least)
     if axes is not None:
         return "transposed", f"ours with axes {axes}" + ("" if measured else f": {found.shape}, expected {truth.shape}")
     if measured is None:

@@ -9,6 +9,7 @@ arithmetic may cost.  (Stochastic arithmetic: Vignes 1993, "A stochastic arithme
 import numpy as np
 
 from sewnp.model import Model
+from sewnp.networks.stages import GRADIENT
 from sewnp.numerics.budgets import run_in
 from sewnp.numerics.precision import EPS, Precision, in_precision
 from sewnp.numerics.trace import Inputs, Recorder
@@ -30,14 +31,35 @@ def honest_runs(
 
 
 def jittered_run(model: Model, inputs: Inputs, rng: np.random.Generator) -> dict[str, Array]:
-    """Every stage of a float32 run whose float values are all moved by one epsilon, up or down at random."""
+    """Every stage of a float32 run whose float values are all moved by one epsilon, up or down at random.
+
+    A gradient is recorded before it is moved: gradients are sums of terms that cancel, and what they cost is what a last digit of each term
+    does to the sum, whatever is added in which order.
+    """
     recorder = Recorder()
 
     def see(name: str, x: Array, /) -> Array:
-        return recorder(name, jittered(x, rng) if x.dtype.kind == "f" else x)
+        if x.dtype.kind != "f":
+            return recorder(name, x)
+        if not name.startswith(GRADIENT):
+            return recorder(name, jittered(x, rng))
+        return jittered(
+            recorder(name, of_float32_lattices(x, recorder.values["ctc.alpha"], rng) if name == f"{GRADIENT}log_probs" else x), rng
+        )
 
     inputs.run(in_precision(model, "float32"), see)
     return recorder.values
+
+
+def of_float32_lattices(gradient: Array, alpha: Array, rng: np.random.Generator) -> Array:
+    """The gradient by the log-probabilities, (B, T, V), as a float32 CTC lattice makes it.  alpha: the forward lattice, (B, T, S).
+
+    Posteriors are exponentials of what stands in the lattices, divided by that of where they end.  An epsilon of the end, a logarithm of
+    30 perhaps, is 30 epsilons of every posterior of the clip alike.  (Our own lattices are float64 in every run.)
+    """
+    ends = np.where(np.isfinite(alpha), np.abs(alpha), 0.0).max(axis=(1, 2), initial=0.0)
+    signs = rng.choice(np.array([-EPS["float32"], EPS["float32"]]), size=len(alpha))
+    return (gradient * (1.0 + signs * ends)[:, None, None]).astype(gradient.dtype)
 
 
 def jittered(x: Array, rng: np.random.Generator) -> Array:

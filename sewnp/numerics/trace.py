@@ -1,9 +1,9 @@
-"""Recording every stage of a forward pass, and keeping it in a file."""
+"""Recording every stage of a pass, forwards and on request back, and keeping it in a file."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,81 @@ from sewnp.checkpoints import write_tensors
 from sewnp.errors import InputError, TraceError, printable
 from sewnp.files import naming, whole_file
 from sewnp.model import Model
-from sewnp.networks.stages import STAGE_LIST_VERSION, stage_of
+from sewnp.networks.stages import GRADIENT, STAGE_LIST_VERSION, stage_of
 from sewnp.numerics.stage_files import INPUT
-from sewnp.types import Array, See
+from sewnp.types import Array, See, SeeVjp
 from sewnp.version import __version__
+
+DROPOUT = "dropout."
+"""Prefix of the factors of a stage among the arguments of a run."""
+
+
+def both_ways(see: See) -> SeeVjp:
+    """An observer of a pass forwards and back, which shows each gradient to ``see`` under the name of the stage with ``gradient.`` before it."""
+
+    def seen(name: str, x: Array, /) -> tuple[Array, Callable[[Array], Array]]:
+        return see(name, x), lambda dy: see(GRADIENT + name, dy)
+
+    return seen
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a forward pass is called with.  See ``Model.__call__``."""
+    """What a pass is called with.  See ``Model.__call__`` and ``Model.gradients``."""
 
     input_values: Array
     attention_mask: npt.ArrayLike | None = None
     labels: npt.ArrayLike | None = None
     mask_time_indices: npt.ArrayLike | None = None
+    gradients: bool = False
+    """Whether it goes back too.  What follows belongs to such a pass."""
+    mask_feature_indices: npt.ArrayLike | None = None
+    skip_layers: Sequence[int] | None = None
+    dropout: Mapping[str, npt.ArrayLike] | None = None
+    """Factors by stage: a pass that has to be repeated draws none."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Array], *, gradients: bool = False) -> "Inputs":
+        """The inverse of :meth:`given`.  Raises InputError for what is no argument."""
+        values: dict[str, Any] = {name: value for name, value in given.items() if not name.startswith(DROPOUT)}
+        factors = {name.removeprefix(DROPOUT): value for name, value in given.items() if name.startswith(DROPOUT)}
+        for name in values.keys() - {each.name for each in fields(cls)}:
+            raise InputError(f"{name}: no argument of a run has this name")
+        if "skip_layers" in values:
+            values["skip_layers"] = values["skip_layers"].tolist()
+        return cls(**values, dropout=factors or None, gradients=gradients)
 
     def arguments(self) -> dict[str, Any]:
-        """As keyword arguments of a model."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        """Those that were given, as keyword arguments of ``trace``; without ``gradients``, of a model too."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value is not None and value is not False}
 
     def given(self) -> dict[str, Array]:
-        """Those that were given, as arrays."""
-        return {name: np.asarray(value) for name, value in self.arguments().items() if value is not None}
+        """The same as arrays, a factor each."""
+        values = self.arguments()
+        values.pop("gradients", None)
+        factors = {DROPOUT + name: value for name, value in sorted((values.pop("dropout", None) or {}).items())}
+        return {name: np.asarray(value) for name, value in (values | factors).items()}
 
-    def run(self, model: Model, see: See) -> None:
-        """Call the model with them and show every stage to the observer: the one way in which traces, budgets and replays run a model."""
-        model(**self.arguments(), see=see)
+    def run(self, model: Model, see: See) -> Array | None:
+        """Run the model with them, show every stage to the observer -> the loss.  The one way in which traces, budgets and replays run a model.
+
+        With ``gradients`` the stages come first, then their gradients in the order of the pass back, then those of the weights.  What the
+        observer returns for a gradient is what the pass goes on with.  Raises InputError for what a pass of the one kind has no use for or
+        cannot do without, and what the model raises.
+        """
+        arguments = self.arguments()
+        if not arguments.pop("gradients", False):
+            for name in ("mask_feature_indices", "skip_layers", "dropout"):
+                if name in arguments:
+                    raise InputError(f"{name}: expected only in a pass with gradients")
+            return model(**arguments, see=see).loss
+        if self.labels is None:
+            raise InputError("labels: gradients are those of a loss, which takes labels")
+        result = model.gradients(**arguments, input_gradient=True, see=both_ways(see))
+        for key, gradient in result.flat().items():
+            see(GRADIENT + key, gradient)
+        return result.loss
 
     def digest(self) -> str:
         """A hash of all of them; the same values in another dtype have the same."""
@@ -113,14 +162,23 @@ def trace(
     mask_time_indices: npt.ArrayLike | None = None,
     *,
     stages: Sequence[str] = (),
+    gradients: bool = False,
+    mask_feature_indices: npt.ArrayLike | None = None,
+    skip_layers: Sequence[int] | None = None,
+    dropout: Mapping[str, npt.ArrayLike] | None = None,
 ) -> Trace:
     """Run the model and record its stages.  Arguments as the model's; stages: names to keep, with * and ?, all by default.
 
-    Raises InputError for a name that no stage has, and what the model raises.
+    gradients: go back too, as ``Model.gradients``, and record ``gradient.<stage>`` of every stage that has one, then ``gradient.<key>`` of
+    every weight; the arguments behind it are for such a pass.  Raises InputError for a name that no stage has, for gradients of a loss that
+    is infinite, and what the model raises.
     """
-    inputs = Inputs(input_values, attention_mask, labels, mask_time_indices)
+    optional = (gradients, mask_feature_indices, skip_layers, dropout)
+    inputs = Inputs(input_values, attention_mask, labels, mask_time_indices, *optional)
     recorder = Recorder(stages)
-    inputs.run(model, recorder)
+    loss = inputs.run(model, recorder)
+    if gradients and loss is not None and not np.isfinite(loss).all():
+        raise InputError(f"labels: expected some that fit into their clips, found a loss of {loss}: its gradients are no numbers")
     chosen(recorder.seen, stages)  # a pattern that matched nothing is a mistake
     for name in recorder.values:
         stage_of(name)

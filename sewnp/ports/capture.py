@@ -1,4 +1,4 @@
-"""Every stage of a model of transformers, caught while it runs (extra: torch)."""
+"""Every stage of a model of transformers, caught while it runs, forwards and back (extra: torch)."""
 
 import json
 from collections import Counter
@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sewnp.checkpoints import nest
+from sewnp.checkpoints.names import modern
 from sewnp.config import config_from_dict
 from sewnp.errors import InputError
 from sewnp.extras import need
 from sewnp.model import Model
+from sewnp.networks.stages import GRADIENT
 from sewnp.numerics.trace import Inputs, Trace, metadata
 from sewnp.parameters import Head
 from sewnp.ports.names import CHANNELS_LAST, Target, renamed, transformers_names
@@ -21,6 +23,10 @@ from sewnp.types import Array
 
 NOT_MATERIALISED = ("ctc.alpha", "ctc.losses")
 """Stages that torch computes where nobody can look: inside its CTC loss.  (Losses without reduction show as ``loss``.)"""
+
+NO_TRUE_GRADIENT = "gradient.log_probs"
+"""What torch's CTC loss gives back to its log-probabilities is already softmax minus posteriors, the gradient by the logits: by them it is
+right, and in between it is nobody's derivative."""
 
 ONLY_EAGER = ("encoder.layers.{i}.attention.scores", "encoder.layers.{i}.attention.probabilities")
 """Stages of SEW that exist only with eager attention: torch's fused attention, the default, never makes them.  SEW-D is always eager."""
@@ -41,6 +47,8 @@ def from_torch(
     attention_mask: npt.ArrayLike | None = None,
     labels: npt.ArrayLike | None = None,
     mask_time_indices: npt.ArrayLike | None = None,
+    *,
+    gradients: bool = False,
 ) -> Trace:
     """Run a SEW or SEW-D model of transformers and record its stages under our names and in our axes.
 
@@ -53,14 +61,20 @@ def from_torch(
     ``hf_model.set_attn_implementation("eager")`` was called before, and ``encoder.encoder.relative_positions`` where no layer uses them.
     With eager attention SEW lets a clip that is all padding attend uniformly; fused, and in our layers, such a clip attends to nothing.
 
-    Raises InputError for another kind of model, and for one in training mode, whose dropout nobody could repeat.
+    gradients: record those of the model's own loss too, by every stage and by every parameter that takes part and is not frozen, as autograd
+    has them, but for :data:`NO_TRUE_GRADIENT`.  The parameters' own ``.grad`` stays what it was.  transformers takes the CTC loss in float32
+    whatever the model is, so a float64 model's gradients are right to float32's precision.
+
+    Raises InputError for another kind of model, for one in training mode, whose dropout nobody could repeat, and for gradients without labels.
     """
     torch = need("torch", "torch")
     head = _head(hf_model)
+    if gradients and (labels is None or head is None):
+        raise InputError("labels: gradients are those of a loss, which takes a head and labels")
     if hf_model.training:
         raise InputError("hf_model: expected a model in evaluation mode; call its eval() first")
-    values = [None if x is None else _array(x) for x in (input_values, attention_mask, labels, mask_time_indices)]
-    inputs = Inputs(*values)  # type: ignore[arg-type]
+    mask, given, hidden = (None if x is None else _array(x) for x in (attention_mask, labels, mask_time_indices))
+    inputs = Inputs(_array(input_values), mask, given, hidden, gradients)
     twin = _twin(hf_model, head)
     names = transformers_names(twin.config)
     base = "" if head is None else f"{twin.config.prefix}."
@@ -71,30 +85,44 @@ def from_torch(
     if inputs.mask_time_indices is not None and twin.config.apply_spec_augment:
         names[f"{base}encoder.input"] = Target("masked_spec_embed")
 
-    watch = _Watch({path for path, target in names.items() if target.stage is not None})
+    watch = _Watch({path for path, target in names.items() if target.stage is not None}, gradients=gradients)
     parameter = next(hf_model.parameters())
     tensors = {name: torch.tensor(x, device=parameter.device) for name, x in inputs.given().items()}
     tensors["input_values"] = tensors["input_values"].to(parameter.dtype)
-    watch.values["input_values"] = _array(tensors["input_values"])
-    with torch.no_grad(), watch.over(hf_model, torch):
+    x = tensors["input_values"].requires_grad_(gradients)
+    watch.keep("input_values", x)
+    with torch.set_grad_enabled(gradients), watch.over(hf_model, torch):
         out = hf_model(**tensors)
     table = getattr(getattr(hf_model.base_model.encoder, "encoder", None), "rel_embeddings", None)
     if table is not None:  # its weight is used without a call that could be watched
         watch.values[f"{base}encoder.encoder.rel_embeddings.weight"] = _array(table.weight)
     if getattr(out, "loss", None) is not None:
-        watch.values["loss"] = _array(out.loss)
+        watch.keep("loss", out.loss)
+    weights = _gradients(torch, hf_model, out.loss, x) if gradients else {}
     about = metadata(twin, inputs) | {"dtype": str(parameter.dtype).removeprefix("torch.")}
     if about["dtype"] not in ("float32", "float64"):
         del about["fingerprint"]  # of weights that have been rounded
-    return Trace(dict(renamed(watch.values, names)), about, inputs)
+    stages = dict(renamed(watch.values | watch.gradients, names))
+    if table is not None and (key := f"{GRADIENT}{base}encoder.encoder.rel_embeddings.weight") in weights:
+        stages[f"{GRADIENT}encoder.encoder.rel_embeddings"] = weights[key]
+    stages.pop(NO_TRUE_GRADIENT, None)
+    return Trace(stages | weights, about, inputs)
+
+
+def _gradients(torch: Any, hf_model: Any, loss: Any, x: Any) -> dict[str, Array]:
+    """What autograd says of every parameter, under the keys of our weights; the hooks that the watch has set are called on the way."""
+    trained = {modern(name): p for name, p in hf_model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(loss.sum(), [x, *trained.values()], allow_unused=True)[1:]
+    return {GRADIENT + key: _array(dp) for key, dp in zip(trained, found, strict=True) if dp is not None}
 
 
 class _Watch:
     """Keeps what passes by under the wanted paths, see ``transformers_names``, each as it is at that moment: later steps write over it."""
 
-    def __init__(self, wanted: set[str]) -> None:
+    def __init__(self, wanted: set[str], *, gradients: bool = False) -> None:
         self.values: dict[str, Array] = {}
-        self._wanted = wanted
+        self.gradients: dict[str, Array] = {}
+        self._wanted, self._goes_back = wanted, gradients
         self._calls: Counter[str] = Counter()
         self._running = [""]
 
@@ -112,34 +140,45 @@ class _Watch:
         """A torch function was called."""
         path = f"{self._running[-1]}/{name}"
         if arguments:
-            self._keep(f"{path}.input", arguments[0])
-        self._keep(path, result)
+            self.keep(f"{path}.input", arguments[0])
+        self.keep(path, result)
 
     def _before(self, path: str) -> Any:
         def entered(module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
             self._running.append(path)
             for name, value in [("input", argument) for argument in arguments[:1]] + list(named.items()):
-                self._keep(f"{path}.{name}", value)
+                self.keep(f"{path}.{name}", value)
 
         return entered
 
     def _after(self, path: str) -> Any:
-        def left(module: Any, arguments: tuple[Any, ...], result: Any) -> None:
+        def left(module: Any, arguments: tuple[Any, ...], result: Any) -> Any:
             self._running.pop()
-            if hasattr(result, "to_tuple"):
-                result = result.to_tuple()
-            several = result if isinstance(result, tuple) else (result,)
-            for i, value in enumerate(several):
-                self._keep(f"{path}[{i}]" if i else path, value)
+            if self._goes_back and path in self._wanted and hasattr(result, "clone"):
+                # a copy receives alone what comes back here: dropout that drops nothing hands on what others have too, and a view that is
+                # written over, as what linear maps of batches return is, forgets what made it
+                result = result.clone()
+            several = result.to_tuple() if hasattr(result, "to_tuple") else result
+            for i, value in enumerate(several if isinstance(several, tuple) else (several,)):
+                self.keep(f"{path}[{i}]" if i else path, value)
+            return result
 
         return left
 
-    def _keep(self, path: str, value: Any) -> None:
+    def keep(self, path: str, value: Any) -> None:
+        """A value passes by; when its gradient comes back, it is kept too."""
         self._calls[path] += 1
         if self._calls[path] > 1:
             path = f"{path}@{self._calls[path]}"
         if path in self._wanted and hasattr(value, "detach"):
             self.values[path] = _array(value)
+            if (
+                value.grad_fn is not None
+            ):  # what made it, which stays where it is when the value is written over; a tensor's own hooks do not
+                number = value.output_nr
+                value.grad_fn.register_prehook(lambda dys: self.gradients.update({GRADIENT + path: _array(dys[number])}))
+            elif value.requires_grad:
+                value.register_hook(lambda dy: self.gradients.update({GRADIENT + path: _array(dy)}))
 
 
 def _functions(watch: _Watch, torch: Any) -> Any:

@@ -7,6 +7,7 @@ from sewnp.config import Config, config_from_dict
 from sewnp.errors import TraceError
 from sewnp.mistakes import name_mistakes
 from sewnp.model import Model
+from sewnp.networks.stages import GRADIENT
 from sewnp.numerics.budgets import budgets, local_budgets, run_in
 from sewnp.numerics.compare import Comparison, compare, judge_replay, metadata_problems
 from sewnp.numerics.jitter import honest_runs
@@ -42,14 +43,22 @@ def judge(
     if model is not None:
         return _judge_with(model, ours, found, precision, stages)
     try:
-        allowed = json.loads(ours.metadata["budgets"])
+        allowed, scales = _numbers(ours.metadata["budgets"]), _numbers(ours.metadata.get("scales", "{}"))
     except (KeyError, ValueError):
         raise TraceError(
             f"{ours.path}: carries no budgets; write it with sewnp trace --dtype float64, or give the model with --model"
         ) from None
     if precision != "float32":
         raise TraceError(f"--precision {precision}: the budgets in {ours.path} are float32's; give the model with --model")
-    return compare(ours, found, allowed, names=chosen(ours, stages))
+    return compare(ours, found, allowed, names=chosen(ours, stages), scales=scales)
+
+
+def _numbers(text: str) -> dict[str, float]:
+    """Numbers by stage, from JSON.  Raises ValueError for anything else."""
+    try:
+        return {name: float(value) for name, value in json.loads(text).items()}
+    except (AttributeError, TypeError) as error:
+        raise ValueError(str(error)) from None
 
 
 def traced_config(ours: StageFile) -> Config | None:
@@ -68,9 +77,9 @@ def _judge_with(
         raise TraceError(f"{ours.path}: keeps no inputs to replay; write it with sewnp trace")
     if ours.metadata.get("fingerprint", "") != model.fingerprint():
         return Comparison((), (f"fingerprint: {ours.path} was not traced with {model.name}",))
-    inputs = Inputs(**arguments)
+    inputs = Inputs.of(arguments, gradients=any(name.startswith(GRADIENT) for name in ours))
     truth, honest = run_in(model, inputs, "float64"), honest_runs(model, inputs, precision)
     result = compare(truth, theirs, budgets(truth, honest, precision), names=chosen(truth, stages))
     replayed = replay(model, theirs, inputs)
-    local = local_budgets(model, inputs, honest, precision)
+    local = local_budgets(model, inputs, honest, precision, given=theirs.keys())
     return name_mistakes(judge_replay(result, replayed.local, theirs, local), model, replayed, theirs, local)

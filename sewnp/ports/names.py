@@ -8,7 +8,8 @@ from sewnp.config import Config, SEWDConfig
 from sewnp.errors import TraceError, brief
 from sewnp.files import read_json
 from sewnp.layers.heads import split_heads
-from sewnp.networks.stages import STAGES, Stage
+from sewnp.networks.stages import GRADIENT, STAGES, Stage
+from sewnp.parameters import Head, parameter_shapes
 from sewnp.types import Array
 
 Turn = Callable[[Array], Array]
@@ -104,9 +105,13 @@ def transformers_names(config: Config) -> dict[str, Target]:
     several.  ``path.input`` is its first argument, ``path[1]`` the second element of what it returns, ``path@2`` what it returns when it is
     called a second time in the same pass (SEW-D projects queries and positions with one module), ``path/bmm`` the result of a torch function
     called by the module itself, and ``path.argument`` an argument given by name.  Paths may begin with the base model's (``sew.``) or not.
-    Stages that no module has keep our names.  Whatever else there is (containers, dropouts) is left out.
+    Stages that no module has keep our names.  Whatever else there is (containers, dropouts) is left out.  ``gradient.`` before a path is the
+    gradient by its value, before a parameter's name that by the parameter.
     """
-    names = {"*": Target(None)} | {stage.name: Target(stage.name) for stage in STAGES if not (stage.module or "{i}" in stage.name)}
+    heads: tuple[Head, ...] = ("ctc", "classification")
+    weights = [GRADIENT + key for head in heads for key in parameter_shapes(config, head)]
+    names = {"*": Target(None)} | {name: Target(name) for name in weights}
+    names |= {stage.name: Target(stage.name) for stage in STAGES if not (stage.module or "{i}" in stage.name)}
     for stage in STAGES:
         count = 1
         if "{i}" in stage.name:
@@ -153,9 +158,12 @@ CHANNELS_LAST = transposed(0, 2, 1)
 
 
 def _named(key: str, names: Mapping[str, Target]) -> Target:
-    """What the map says of a name: the name itself, or with a number in it for {i}."""
+    """What the map says of a name: the name itself, or with a number in it for {i}; of a gradient what it says of the value."""
     if key in names:
         return names[key]
+    if key.startswith(GRADIENT):
+        of = _named(key.removeprefix(GRADIENT), names)
+        return Target(of.stage and GRADIENT + of.stage, of.turn)
     for number in re.finditer(r"\d+", key):
         pattern = f"{key[: number.start()]}{{i}}{key[number.end() :]}"
         if pattern in names:

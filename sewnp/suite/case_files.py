@@ -1,7 +1,7 @@
 """The files of one case of the conformance suite."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -9,21 +9,22 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sewnp.checkpoints import Checkpoint, write_checkpoint, write_tensors
-from sewnp.ctc import clean_labels, ctc_loss
+from sewnp.ctc import clean_labels, ctc_loss, ctc_loss_vjp
 from sewnp.files import write_json
 from sewnp.layers.observe import within
 from sewnp.layers.softmax import log_softmax
 from sewnp.layers.spec_augment import mask_frames
-from sewnp.networks.stages import stage_of
+from sewnp.networks.stages import GRADIENT, stage_of
 from sewnp.numerics.budgets import budgets
-from sewnp.numerics.jitter import honest_runs
+from sewnp.numerics.jitter import honest_runs, of_float32_lattices
 from sewnp.numerics.precision import in_precision
-from sewnp.numerics.trace import Recorder, trace, write_trace
+from sewnp.numerics.scales import zero_scales
+from sewnp.numerics.trace import Recorder, both_ways, trace, write_trace
 from sewnp.speech.features import FeatureExtractor
 from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.suite.cases import KINDS, Case, CTCCase, FeatureCase, NetworkCase, SpecAugmentCase, TokenizerCase
 from sewnp.suite.layout import EXPECTED, INPUTS, STAGES, write_lines
-from sewnp.suite.networks import covers, inputs_of, model_of, random_of
+from sewnp.suite.networks import covers, in_training, inputs_of, model_of, random_of
 from sewnp.types import Array
 
 NORMALISATION_EPS = 1e-7
@@ -62,15 +63,18 @@ Covered: TypeAlias = tuple[list[str], list[str]]
 
 def _write_network(case: NetworkCase, folder: Path, seed: int) -> Covered:
     model, inputs = model_of(case, seed), inputs_of(case, seed)
+    inputs = in_training(case, model, inputs, seed) if case.trained else inputs
     write_checkpoint(folder, Checkpoint(model.config, model.head, model.flat_weights()))
     write_tensors(folder / f"{INPUTS}.safetensors", inputs.given())
     truth = trace(in_precision(model, "float64"), **inputs.arguments())
     rng = random_of(f"rounding of {case.name}", seed)
     allowed = budgets(truth, honest_runs(model, inputs, jittered_count=JITTERED, rng=rng))
     _write_stages(folder, truth, allowed)
-    write_trace(folder / f"{EXPECTED}.safetensors", replace(truth, metadata={**truth.metadata, "budgets": json.dumps(allowed)}))
+    judged_by = {"budgets": json.dumps(allowed), "scales": json.dumps(zero_scales(truth))}
+    write_trace(folder / f"{EXPECTED}.safetensors", replace(truth, metadata={**truth.metadata, **judged_by}))
     final = "encoder.last_hidden_state" if model.head is None else "logits"
-    return covers(case, model.config, inputs), [final, *(["loss"] if case.labels else [])]
+    weights = [name for name in truth if stage_of(name).group == "weights"]
+    return covers(case, model.config, inputs), [final, *(["loss"] if case.labels else []), *weights]
 
 
 def _write_ctc(case: CTCCase, folder: Path, seed: int) -> Covered:
@@ -93,12 +97,23 @@ def _write_ctc(case: CTCCase, folder: Path, seed: int) -> Covered:
 
     def stages(dtype: type, zero_infinity: bool = case.zero_infinity) -> dict[str, Array]:
         recorder = Recorder()
-        log_probs: Array = given["log_probs"].astype(dtype)
+        problem: tuple[Array, ...] = given["log_probs"].astype(dtype), targets, given["input_lengths"], lengths
         options: Any = {"blank": case.blank, "reduction": case.reduction, "zero_infinity": zero_infinity}
-        loss = ctc_loss(log_probs, targets, given["input_lengths"], lengths, **options, see=within(recorder, "ctc"))
-        return {**recorder.values, "loss": loss}
+        if not case.gradients:
+            recorder("loss", ctc_loss(*problem, **options, see=within(recorder, "ctc")))
+            return recorder.values
+        see = both_ways(recorder)
+        loss, ctc_back = ctc_loss_vjp(*problem, **options, see=within(see, "ctc"))
+        loss, loss_back = see("loss", loss)
+        recorder(f"{GRADIENT}log_probs", ctc_back(loss_back(np.ones_like(loss))))
+        return recorder.values
 
-    _write_arrays(folder, given, truth=stages(np.float64), honest=stages(np.float32))
+    truth, honest = stages(np.float64), [stages(np.float32)]
+    if case.gradients:
+        name, rng = f"{GRADIENT}log_probs", random_of(f"rounding of {case.name}", seed)
+        moved = (of_float32_lattices(honest[0][name], truth["ctc.alpha"], rng) for _ in range(JITTERED))
+        honest += [honest[0] | {name: x} for x in moved]
+    _write_arrays(folder, given, truth, honest)
     inside = np.arange(1, targets.shape[1]) < lengths[:, None]
     found = {
         "repeats": bool((inside & (targets[:, 1:] == targets[:, :-1])).any()),
@@ -109,7 +124,9 @@ def _write_ctc(case: CTCCase, folder: Path, seed: int) -> Covered:
         "no_frames": 0 in case.input_lengths,
     }
     settled = [f"reduction:{case.reduction}", f"zero_infinity:{str(case.zero_infinity).lower()}", f"blank:{case.blank}"]
-    return [*settled, *(f"ctc:{name}" for name, here in found.items() if here)], ["loss"]
+    settled += ["gradients:ctc"] if case.gradients else []
+    required = ["loss", *([f"{GRADIENT}log_probs"] if case.gradients else [])]
+    return [*settled, *(f"ctc:{name}" for name, here in found.items() if here)], required
 
 
 def _write_features(case: FeatureCase, folder: Path, seed: int) -> Covered:
@@ -122,7 +139,7 @@ def _write_features(case: FeatureCase, folder: Path, seed: int) -> Covered:
     about = {"input_values": ("B n", "the clips, normalised and padded"), "attention_mask": ("B n", "1 for samples, 0 for padding")}
     if mask is not None:
         truth["attention_mask"] = honest["attention_mask"] = mask.astype(np.int64)
-    _write_arrays(folder, {f"audio.{i}": clip for i, clip in enumerate(clips)}, truth, honest, about)
+    _write_arrays(folder, {f"audio.{i}": clip for i, clip in enumerate(clips)}, truth, [honest], about)
     found = {"padding": len(set(case.lengths)) > 1, "mask": mask is not None, "raw": not extractor.do_normalize}
     return [f"features:{name}" for name, here in found.items() if here], ["input_values"]
 
@@ -152,7 +169,7 @@ def _write_spec_augment(case: SpecAugmentCase, folder: Path, seed: int) -> Cover
         "masked_spec_embed": rng.standard_normal(channels).astype(np.float32),
     }
     truth = {"masked_spec_embed": mask_frames(given["hidden_states"].astype(np.float64), hidden, given["masked_spec_embed"])}
-    _write_arrays(folder, given, truth, honest=truth)
+    _write_arrays(folder, given, truth, honest=[truth])
     return ["spec_augment:alone"], ["masked_spec_embed"]
 
 
@@ -188,19 +205,24 @@ About: TypeAlias = Mapping[str, tuple[str, str]]
 
 
 def _write_arrays(
-    folder: Path, given: Mapping[str, Array], truth: Mapping[str, Array], honest: Mapping[str, Array], about: About | None = None
+    folder: Path,
+    given: Mapping[str, Array],
+    truth: Mapping[str, Array],
+    honest: Iterable[Mapping[str, Array]],
+    about: About | None = None,
 ) -> None:
-    """Inputs, expected values and stages of a case that is no network.  honest: the same stages in float32."""
+    """Inputs, expected values and stages of a case that is no network.  honest: runs of it in float32."""
     write_tensors(folder / f"{INPUTS}.safetensors", given)
     write_tensors(folder / f"{EXPECTED}.safetensors", truth, {"order": json.dumps(list(truth))})
-    _write_stages(folder, truth, budgets(truth, [honest]), about)
+    _write_stages(folder, truth, budgets(truth, honest), about)
 
 
 def _write_stages(folder: Path, truth: Mapping[str, Array], allowed: Mapping[str, float], about: About | None = None) -> None:
-    kinds = {"f": "float", "i": "integer", "b": "boolean"}
+    kinds, zeros = {"f": "float", "i": "integer", "b": "boolean"}, zero_scales(truth)
     rows = []
     for name, x in truth.items():
         axes, meaning = (about or {}).get(name) or (stage_of(name).axes, stage_of(name).meaning)
-        row = {"name": name, "shape": list(x.shape), "axes": axes, "meaning": meaning}
-        rows.append(row | {"kind": kinds[x.dtype.kind], "budget": allowed[name]})
+        row: dict[str, Any] = {"name": name, "shape": list(x.shape), "axes": axes, "meaning": meaning}
+        row |= {"kind": kinds[x.dtype.kind], "budget": allowed[name]}
+        rows.append(row | ({"scale": zeros[name]} if name in zeros else {}))
     write_lines(folder / STAGES, rows)

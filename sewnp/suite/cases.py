@@ -40,6 +40,12 @@ class NetworkCase:
     """The waveform is so many times as loud."""
     steep: float = 1.0
     """What goes into activations is so many times as large."""
+    gradients: bool = False
+    """Whether the run goes back too."""
+    trained: bool = False
+    """Whether it runs as in training: stages dropped at the configuration's rates and channels hidden, all by given masks."""
+    skip_layers: Sequence[int] | None = None
+    """Layers left out, where it runs as in training."""
 
     @property
     def clip_count(self) -> int:
@@ -60,6 +66,8 @@ class CTCCase:
     reduction: Literal["mean", "sum", "none"] = "mean"
     zero_infinity: bool = False
     vocab_size: int = 6
+    gradients: bool = False
+    """Whether the gradient by the log-probabilities is asked for too."""
 
 
 @dataclass(frozen=True)

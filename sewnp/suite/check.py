@@ -194,7 +194,7 @@ def _entries(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path]) -> CaseReport:
     text = entry["kind"] == "tokenizer"
-    stages = _stages(folder)
+    stages, scales = _stages(folder)
     truth: Any = read_json(folder / f"{EXPECTED}.json", TraceError) if text else open_stages(folder / f"{EXPECTED}.safetensors")
     if list(truth) != list(stages):
         raise TraceError(f"{path_name(folder)}: {STAGES} and the expected values name different stages")
@@ -206,17 +206,19 @@ def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path]) -> Ca
         if not text and (problems := metadata_problems(truth.metadata, getattr(theirs, "metadata", {}))):
             raise TraceError(f"{paths[0]}: not results of this case: {'; '.join(problems)}")
         names = [name for name in stages if name in frozenset(theirs) or name in entry["required"]]
-        comparison = _text_compared(truth, theirs, names) if text else compare(truth, theirs, stages, names=names)
+        comparison = _text_compared(truth, theirs, names) if text else compare(truth, theirs, stages, names=names, scales=scales)
     except TraceError as error:
         return CaseReport(entry["name"], entry["title"], Comparison(()), tuple(stages), str(error))
     return CaseReport(entry["name"], entry["title"], comparison, tuple(name for name in stages if name not in names))
 
 
-def _stages(folder: Path) -> dict[str, float]:
-    """Stages of a case with their budgets, in the order of computation."""
+def _stages(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Stages of a case with their budgets, in the order of computation, and the scales of those that are zero on paper."""
     path = folder / STAGES
     try:
-        return {row["name"]: float(row["budget"]) for row in read_json(path, TraceError, kind=list)}
+        rows = read_json(path, TraceError, kind=list)
+        budgets = {row["name"]: float(row["budget"]) for row in rows}
+        return budgets, {row["name"]: float(row["scale"]) for row in rows if "scale" in row}
     except (ValueError, KeyError, TypeError) as error:
         raise TraceError(f"{path_name(path)}: not a readable list of stages: {error!r}") from error
 

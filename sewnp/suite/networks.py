@@ -1,6 +1,7 @@
 """The models of the conformance suite: the weights and inputs that a seed makes of a case, and the branches that the case runs through."""
 
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from sewnp.checkpoints import nest
 from sewnp.config import Config, config_from_dict
 from sewnp.model import Model
+from sewnp.networks.dropout import drawn_factors, dropout_rates
 from sewnp.numerics.trace import Inputs
 from sewnp.parameters import parameter_shapes
 from sewnp.suite.cases import NO_SAMPLE, NetworkCase
@@ -62,7 +64,25 @@ def inputs_of(case: NetworkCase, seed: int) -> Inputs:
     if case.hidden:
         hidden = np.zeros((case.clip_count, case.frame_count), dtype=bool)
         hidden[0, 1:4] = hidden[-1, [0, -1]] = True
-    return Inputs(x, mask, None if case.labels is None else np.array(case.labels, dtype=np.int64), hidden)
+    labels = None if case.labels is None else np.array(case.labels, dtype=np.int64)
+    return Inputs(x, mask, labels, hidden, case.gradients)
+
+
+def in_training(case: NetworkCase, model: Model, inputs: Inputs, seed: int) -> Inputs:
+    """The inputs of a case with masks for its channels and for every stage that the original drops, at the configuration's rates."""
+    rng, rates = random_of(f"masks of {case.name}", seed), dropout_rates(model.config, model.head)
+    draw = drawn_factors(rates, rng)
+    factors: dict[str, Array] = {}
+
+    def see(name: str, x: Array, /) -> Array:
+        by = draw(name, x)
+        if by is not None and not any(f".{i}." in name for i in case.skip_layers or ()):
+            factors[name] = by
+        return x
+
+    replace(inputs, gradients=False).run(model, see)
+    hidden = rng.random((len(inputs.input_values), model.config.hidden_size)) < 0.2
+    return replace(inputs, mask_feature_indices=hidden, skip_layers=case.skip_layers, dropout=factors)
 
 
 def samples_for(config: Config, frames: int) -> int:
@@ -92,6 +112,9 @@ def covers(case: NetworkCase, config: Any, inputs: Inputs) -> list[str]:
     }
     if case.lengths and min(case.lengths) <= 0:
         branches["fully_masked"] = case.masking if NO_SAMPLE not in case.lengths else f"{case.masking}, also without any sample"
+    if case.gradients:
+        branches["gradients"] = "trained" if case.trained else "plain"
+        branches |= {"skipped": len(case.skip_layers)} if case.skip_layers else {}
     if case.padding == "left":
         branches["padding"] = "left"
     if case.head == "classification":

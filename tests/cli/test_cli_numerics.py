@@ -1,6 +1,7 @@
 """``sewnp trace`` and ``sewnp compare`` as a user types them: what is printed where, what is written, and the exit status."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.loading import from_config
 from sewnp.numerics import Inputs, Trace, open_stages, run_in, trace, write_trace
 from sewnp.numerics.precision import in_precision
+from sewnp.speech import CTCTokenizer
 from sewnp.types import Array
 
 
@@ -79,6 +81,62 @@ def test_trace_of_some_stages_in_float32(model: str, ours: Path, tmp_path: Path)
     assert all(name == "logits" or name.startswith("encoder.layers.0.") for name in stages)
     assert stages["logits"].dtype == np.float32
     assert "budgets" not in stages.metadata
+
+
+TOKENS = ("<pad>", "|", "A", "B", "C")
+
+
+def test_trace_of_a_loss_and_its_gradients(ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Held against a run of a port that is right but for one gradient."""
+    heard = replace(
+        from_config(SEWConfig(**(TINY | {"vocab_size": 5})), seed=3),
+        tokenizer=CTCTokenizer.from_files(dict(zip(TOKENS, range(5), strict=True))),
+    )
+    heard.save(tmp_path / "heard")
+    clip, out, model = tmp_path / "clip.wav", str(tmp_path / "t.safetensors"), ["--model", str(tmp_path / "heard")]
+    clip.write_bytes(wav(seconds=0.05))
+    assert main(["trace", str(clip), *model, "-o", out, "--text", "a b", "--gradients"]) == 0
+    stages = open_stages(out)
+    assert stages.arguments()["labels"].tolist() == [[2, 1, 3]]
+    assert json.loads(stages.metadata["budgets"]).keys() == set(stages)
+    assert {"loss", "gradient.logits", "gradient.input_values", "gradient.lm_head.weight"} <= set(stages)
+    capsys.readouterr()
+
+    inputs = Inputs.of(stages.arguments(), gradients=True)
+    theirs = dict(run_in(sewnp.load(tmp_path / "heard"), inputs, "float32"))
+    right = saved(tmp_path / "right.safetensors", theirs)
+    assert main(["compare", out, right, *model]) == 0
+    assert main(["compare", out, right, "--stages", "gradient.*"]) == 0
+    theirs["gradient.logits"] = theirs["gradient.log_probs"]
+    wrong = saved(tmp_path / "wrong.safetensors", theirs)
+    capsys.readouterr()
+    assert main(["compare", out, wrong, *model, "--stages", "gradient.l*"]) == 1
+    said = capsys.readouterr().out
+    assert "WRONG IN ITSELF: sum over the tokens missing" in said
+    assert said.count("WRONG IN ITSELF") == 1
+
+
+def test_the_text_of_a_trace_fits_the_model(ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip, out = str(ours.with_name("clip.wav")), str(tmp_path / "t.safetensors")
+    classes = from_config(SEWConfig(**TINY), head="classification", seed=3)
+    classes.save(tmp_path / "classes")
+    assert main(["trace", clip, "--model", str(tmp_path / "classes"), "-o", out, "--text", "b"]) == 0
+    stages = open_stages(out)
+    assert stages.arguments()["labels"].tolist() == [1]
+    assert "loss" in stages
+    assert not any(name.startswith("gradient.") for name in stages)
+    from_config(SEWConfig(**TINY), head=None, seed=3).save(tmp_path / "base")
+    capsys.readouterr()
+    for arguments, said in [
+        (["--model", str(tmp_path / "classes"), "--text", "d"], "--text: expected a label of the model, one of a, b, c; found 'd'"),
+        (["--model", str(tmp_path / "base"), "--text", "d"], "--text: base has no head, and so no loss"),
+        (["--model", "digits", "--text", "ONE ONE ONE"], "--text: needs 11 frames, found"),
+        (["--model", "digits", "--text", "?"], "text: the vocabulary cannot spell '?'"),
+        (["--model", "digits", "--gradients"], "--gradients: those of a loss, which needs --text"),
+    ]:
+        assert main(["trace", clip, "-o", str(tmp_path / "not.safetensors"), *arguments]) == 1
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "not.safetensors").exists()
 
 
 def test_trace_refuses_in_one_line(model: str, ours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

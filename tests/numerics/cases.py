@@ -1,7 +1,7 @@
 """Small models of every kind with weights that matter, and the ways in which the tests of the oracle run and judge them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -11,6 +11,7 @@ from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.loading import from_config
 from sewnp.mistakes import name_mistakes
 from sewnp.model import Model
+from sewnp.networks.stages import stage_of
 from sewnp.numerics import (
     Comparison,
     Inputs,
@@ -18,10 +19,10 @@ from sewnp.numerics import (
     Trace,
     budgets,
     compare,
+    honest_runs,
     judge_replay,
     local_budgets,
     replay,
-    run_in,
     trace,
 )
 from sewnp.numerics.precision import in_precision, with_weights
@@ -62,6 +63,9 @@ class Case:
     gain: float = 1.0
     """Makes what the first norm gives out so many times as large."""
     config: dict[str, Any] = field(default_factory=dict)
+    gradients: bool = False
+    trained: bool = False
+    """Whether it runs as in training: stages dropped, a layer left out, channels hidden."""
 
 
 CASES: dict[str, Case] = {
@@ -103,10 +107,66 @@ CASES: dict[str, Case] = {
 }
 
 
+GRADIENT_CASES: dict[str, Case] = {
+    f"{name}, back": replace(each, gradients=True, config={"ctc_zero_infinity": True} | each.config)
+    for name, each in CASES.items()
+    if each.head is not None and name != "sew-d, raw distances"
+} | {
+    "sew-d, floor, back": replace(CASES["sew-d, raw distances"], lengths=(25, 12, 11), gradients=True),
+    "sew-d, weighted, back": Case(
+        "sew-d", "classification", frames=11, config={"use_weighted_layer_sum": True, "norm_rel_ebd": "none"}, gradients=True
+    ),
+    "sew, one frame, back": Case(frames=3, head="classification", gradients=True),
+    "sew-d, one frame, back": Case("sew-d", frames=3, head="classification", gradients=True),
+    "sew, trained, back": Case(
+        lengths=(9, 6, 7), hidden=True, config={"num_hidden_layers": 3, "conv_bias": True}, gradients=True, trained=True
+    ),
+    "sew-d, trained, back": Case(
+        "sew-d", lengths=(13, 12, 9), frames=13, config={"num_hidden_layers": 3}, gradients=True, trained=True
+    ),
+    "sew-d, square, trained, back": Case(
+        "sew-d", "classification", config={"conv_dim": (8, 12, 16), "num_hidden_layers": 2}, gradients=True, trained=True
+    ),
+}
+"""The same, and back again; and what shows on the way back alone."""
+
+DROPPED = (
+    "layer_norm",
+    "encoder.layer_norm",
+    "encoder.layers.{i}.attention.probabilities",
+    "encoder.layers.{i}.attention.output",
+    "encoder.layers.{i}.feed_forward.activation",
+    "encoder.encoder.layer.{i}.attention.self.table",
+    "encoder.encoder.layer.{i}.attention.self.probabilities",
+    "encoder.encoder.layer.{i}.output.dense",
+    "encoder.last_hidden_state",
+)
+
+
+def training(model: Model, inputs: Inputs, rng: np.random.Generator) -> Inputs:
+    """The inputs with factors for some stages, the second of three layers left out, and some channels hidden."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def see(name: str, x: Array, /) -> Array:
+        shapes[name] = x.shape
+        return x
+
+    skipped = [1] if model.config.num_hidden_layers == 3 else None
+    plain = {name: value for name, value in inputs.arguments().items() if name != "gradients"}
+    model(**plain, see=see)
+    factors = {
+        name: (rng.random(shape) > 0.3) / 0.7
+        for name, shape in shapes.items()
+        if stage_of(name).name in DROPPED and not (skipped and ".1." in name)
+    }
+    channels = rng.random((3, model.config.hidden_size)) < 0.2
+    return replace(inputs, mask_feature_indices=channels, skip_layers=skipped, dropout=factors)
+
+
 @cache
 def case(name: str) -> tuple[Model, Inputs]:
     """The model of a case, float32, with weights so large that no part of it drowns in another, and what it is called with."""
-    wanted = CASES[name]
+    wanted = (CASES | GRADIENT_CASES)[name]
     config = SEWConfig(**(TINY | wanted.config)) if wanted.family == "sew" else SEWDConfig(**(TINY_D | wanted.config))
     rng = np.random.default_rng(len(name))
 
@@ -125,7 +185,8 @@ def case(name: str) -> tuple[Model, Inputs]:
         mask = (np.arange(samples) < np.array(counts)[:, None]).astype(np.int64)
     hidden = np.zeros((3, wanted.frames), dtype=bool)
     hidden[0, 2:4] = hidden[2, 1] = True
-    return model, Inputs(x, mask, LABELS.get(wanted.head), hidden if wanted.hidden else None)
+    inputs = Inputs(x, mask, LABELS.get(wanted.head), hidden if wanted.hidden else None, wanted.gradients)
+    return model, training(model, inputs, rng) if wanted.trained else inputs
 
 
 @cache
@@ -139,7 +200,7 @@ def truth(name: str) -> Trace:
 def allowed(name: str, precision: Precision = "float32") -> tuple[dict[str, float], dict[str, float]]:
     """Budgets of a case, of the whole run and local."""
     model, inputs = case(name)
-    runs = [run_in(model, inputs, precision)]
+    runs = honest_runs(model, inputs, precision, jittered_count=3 if inputs.gradients else 0)
     return budgets(truth(name), runs, precision), local_budgets(model, inputs, runs, precision)
 
 
@@ -155,7 +216,7 @@ def planted(name: str, bugs: dict[str, Callable[[dict[str, Array]], Array]], pre
                 values[stage] = bugs[stage](values).astype(x.dtype)
         return values[stage]
 
-    in_precision(model, precision)(**inputs.arguments(), see=see)
+    inputs.run(in_precision(model, precision), see)
     return values
 
 

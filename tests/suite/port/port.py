@@ -116,11 +116,21 @@ def merged(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
+def softmax(x: Tensor) -> Tensor:
+    return x.softmax(-1)
+
+
 def attended(scores: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax over the keys; where a query may look nowhere, zeros."""
     if mask is None:
-        return scores.softmax(-1)
-    return scores.masked_fill(~mask, -math.inf).softmax(-1).nan_to_num(0.0)
+        return softmax(scores)
+    nowhere = ~mask.any(-1, keepdim=True)
+    return softmax(scores.masked_fill(~(mask | nowhere), -math.inf)).masked_fill(nowhere, 0.0)
+
+
+def added(x: Tensor, y: Tensor) -> Tensor:
+    """A residual."""
+    return x + y
 
 
 def relative_positions(n: int, c: dict[str, Any]) -> Tensor:
@@ -162,6 +172,18 @@ def mean_over(z: Tensor, mask: Tensor | None) -> Tensor:
     return (z * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
 
 
+def log_softmax(x: Tensor) -> Tensor:
+    return x.log_softmax(2)
+
+
+def zeroed(x: Tensor, mask: Tensor) -> Tensor:
+    return x.masked_fill(~mask[:, :, None], 0.0)
+
+
+def drop(x: Tensor, factors: Tensor) -> Tensor:
+    return x * factors
+
+
 def hide(x: Tensor, hidden: Tensor, embedding: Tensor) -> Tensor:
     return torch.where(hidden[:, :, None], embedding, x)
 
@@ -180,18 +202,19 @@ def network(c: dict[str, Any], w: dict[str, Tensor], given: dict[str, Tensor], m
         mask = see("frame_mask", frame_mask(lengths, frames, masking))
     x = features(see("input_values", x), c, w, given, see)
     if mask is not None:
-        x = see("encoder.masked_frames", x.masked_fill(~mask[:, :, None], 0.0))
+        x = see("encoder.masked_frames", zeroed(x, mask))
         mask = see("encoder.squeezed_mask", squeezed_mask(mask, c["squeeze_factor"], masking))
     y = positions_and_pool(x, c, w, see)
     layers = sew_layers if c["model_type"] == "sew" else sew_d_layers
-    states = layers(y, c, w, mask, masking, see)
+    numbers = [i for i in range(c["num_hidden_layers"]) if i not in given.get("skip_layers", torch.empty(0)).tolist()]
+    states = layers(y, c, w, mask, masking, numbers, see)
     y = see("encoder.upsample.projection", linear(states[-1], w, "encoder.upsample.projection"))
     y = see("encoder.upsample.activation", ACTIVATIONS[c["feat_extract_activation"]](y))
     last = see("encoder.last_hidden_state", unfolded(y, c["squeeze_factor"], frames))
     if head == "ctc":
         logits = see("logits", linear(last, w, "lm_head"))
         if "labels" in given:
-            log_probs = see("log_probs", logits.log_softmax(2))
+            log_probs = see("log_probs", log_softmax(logits))
             ctc(log_probs, given["labels"], lengths or [frames] * len(last), c, see)
     if head == "classification":
         classify(last, states, c, w, lengths, masking, given.get("labels"), see)
@@ -226,12 +249,14 @@ def positions_and_pool(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], see: 
     return see("encoder.squeezed", pool + p[:, : pool.shape[1]])
 
 
-def sew_layers(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], mask: Tensor | None, masking: str, see: See) -> list[Tensor]:
+def sew_layers(
+    x: Tensor, c: dict[str, Any], w: dict[str, Tensor], mask: Tensor | None, masking: str, numbers: list[int], see: See
+) -> list[Tensor]:
     """The layers' input and each layer's output."""
     eps, count = c["layer_norm_eps"], c["num_attention_heads"]
     x = see("encoder.layer_norm", layer_norm(x, w, "encoder.layer_norm", eps))
     states = [x]
-    for i in range(c["num_hidden_layers"]):
+    for i in numbers:
         name = f"encoder.layers.{i}"
         a = f"{name}.attention"
         q, k, v = (see(f"{a}.{n}", heads(linear(x, w, f"{a}.{n}_proj"), count)) for n in "qkv")
@@ -239,18 +264,20 @@ def sew_layers(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], mask: Tensor 
         probabilities = see(f"{a}.probabilities", attended(scores, None if mask is None else mask[:, None, None]))
         context = see(f"{a}.context", merged(probabilities @ v))
         output = see(f"{a}.output", linear(context, w, f"{a}.out_proj"))
-        y = see(f"{name}.layer_norm", layer_norm(see(f"{name}.residual", x + output), w, f"{name}.layer_norm", eps))
+        y = see(f"{name}.layer_norm", layer_norm(see(f"{name}.residual", added(x, output)), w, f"{name}.layer_norm", eps))
         f = f"{name}.feed_forward"
         wide = see(f"{f}.intermediate_dense", linear(y, w, f"{f}.intermediate_dense"))
         wide = see(f"{f}.activation", ACTIVATIONS[c["hidden_act"]](wide))
         output = see(f"{f}.output_dense", linear(wide, w, f"{f}.output_dense"))
-        x = see(f"{name}.final_residual", y + output)
+        x = see(f"{name}.final_residual", added(y, output))
         x = see(f"{name}.final_layer_norm", layer_norm(x, w, f"{name}.final_layer_norm", eps))
         states.append(x)
     return states
 
 
-def sew_d_layers(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], mask: Tensor | None, masking: str, see: See) -> list[Tensor]:
+def sew_d_layers(
+    x: Tensor, c: dict[str, Any], w: dict[str, Tensor], mask: Tensor | None, masking: str, numbers: list[int], see: See
+) -> list[Tensor]:
     eps, states, e = c["layer_norm_eps"], [x], "encoder.encoder"
     table = relative = None
     if c["relative_attention"]:
@@ -260,16 +287,16 @@ def sew_d_layers(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], mask: Tenso
         relative = see(f"{e}.relative_positions", relative_positions(x.shape[1], c))
     if mask is not None:
         mask = mask[:, None, None] & mask[:, None, :, None] if masking == "floor" else mask[:, None, None]
-    for i in range(c["num_hidden_layers"]):
+    for i in numbers:
         name = f"{e}.layer.{i}"
         context = disentangled(x, c, w, table, relative, mask, f"{name}.attention.self", see)
         y = see(f"{name}.attention.output.dense", linear(context, w, f"{name}.attention.output.dense"))
-        y = see(f"{name}.attention.output.residual", y + x)
+        y = see(f"{name}.attention.output.residual", added(x, y))
         y = see(f"{name}.attention.output.LayerNorm", layer_norm(y, w, f"{name}.attention.output.LayerNorm", eps))
         wide = see(f"{name}.intermediate.dense", linear(y, w, f"{name}.intermediate.dense"))
         wide = see(f"{name}.intermediate.activation", ACTIVATIONS[c["hidden_act"]](wide))
         z = see(f"{name}.output.dense", linear(wide, w, f"{name}.output.dense"))
-        z = see(f"{name}.output.residual", z + y)
+        z = see(f"{name}.output.residual", added(y, z))
         x = see(f"{name}.output.LayerNorm", layer_norm(z, w, f"{name}.output.LayerNorm", eps))
         states.append(x)
     return states
@@ -358,14 +385,18 @@ def lattice(log_probs: Tensor, target: list[int], frames: int, blank: int, state
             else:
                 leap = s >= 2 and token not in (blank, tokens[s - 2])
                 ways = [alpha[t - 1, s - k] for k in range(3 if leap else 2) if s >= k]
-            alpha[t, s] = torch.logsumexp(torch.stack(ways), 0) + log_probs[t, token]
+            ways = [way for way in ways if way.isfinite()]  # what no path reaches has no gradient, and torch's would be NaN
+            if ways:
+                alpha[t, s] = torch.logsumexp(torch.stack(ways), 0) + log_probs[t, token]
     return alpha
 
 
 def ending(alpha: Tensor, tokens: int, frames: int) -> Tensor:
     if frames == 0:
         return torch.tensor(0.0 if tokens == 0 else math.inf)
-    return -torch.logsumexp(alpha[frames - 1, max(2 * tokens - 1, 0) : 2 * tokens + 1], 0)
+    ends = alpha[frames - 1, max(2 * tokens - 1, 0) : 2 * tokens + 1]
+    ends = ends[ends.isfinite()]
+    return -torch.logsumexp(ends, 0) if len(ends) else torch.tensor(math.inf)
 
 
 # -- before and behind the network -----------------------------------------------------------------------------------------------------
@@ -450,11 +481,14 @@ def run(
     results.mkdir(exist_ok=True)
     for entry in json.loads((suite / "manifest.json").read_text())["cases"]:
         if cases is None or entry["name"] in cases:
-            with torch.inference_mode():
-                run_case(suite / "cases" / entry["name"], entry, results, change)
+            goes_back = any(said.startswith("gradients:") for said in entry["covers"])
+            with torch.set_grad_enabled(goes_back):
+                run_case(suite / "cases" / entry["name"], entry, results, change, goes_back)
 
 
-def run_case(folder: Path, entry: dict[str, Any], results: Path, change: Callable[[str, str, Tensor], Tensor]) -> None:
+def run_case(
+    folder: Path, entry: dict[str, Any], results: Path, change: Callable[[str, str, Tensor], Tensor], goes_back: bool
+) -> None:
     read = lambda name: json.loads((folder / name).read_text(encoding="utf-8"))  # noqa: E731
     name, kind = entry["name"], entry["kind"]
     if kind == "tokenizer":
@@ -462,18 +496,46 @@ def run_case(folder: Path, entry: dict[str, Any], results: Path, change: Callabl
         (results / f"{name}.json").write_text(json.dumps(found), encoding="utf-8")
         return
     stages: dict[str, Tensor] = {}
+    back: dict[str, Tensor] = {}
+    given = load_file(folder / "inputs.safetensors")
+    c = read("config.json") if kind in ("network", "ctc") else {}
 
     def see(stage: str, x: Tensor) -> Tensor:
+        if f"dropout.{stage}" in given:
+            x = drop(x, given[f"dropout.{stage}"])
+        if "mask_feature_indices" in given and stage == last_before_encoder(c, given):
+            x = x.masked_fill(given["mask_feature_indices"][:, None], 0.0)
+        if x.requires_grad:
+            x = x.clone()  # a value of its own, so that what comes back here is not mixed with what its like receives elsewhere
+            x.register_hook(lambda dx: back.setdefault(f"gradient.{stage}", change(name, f"gradient.{stage}", dx)))
         stages[stage] = change(name, stage, x)
         return stages[stage]
 
-    given = load_file(folder / "inputs.safetensors")
     if kind == "network":
-        network(read("config.json"), load_file(folder / "model.safetensors"), given, entry["masking"], entry["head"], see)
+        weights = load_file(folder / "model.safetensors")
+        if goes_back:
+            for x in (*weights.values(), given["input_values"]):
+                x.requires_grad_()
+        network(c, weights, given, entry["masking"], entry["head"], see)
     elif kind == "ctc":
-        ctc(given["log_probs"], given["labels"], given["input_lengths"].tolist(), read("config.json"), see)
+        log_probs = given["log_probs"].requires_grad_(goes_back)
+        ctc(log_probs, given["labels"], given["input_lengths"].tolist(), c, see)
     elif kind == "features":
         prepared(read("preprocessor_config.json"), [given[f"audio.{i}"] for i in range(len(given))], see)
     elif kind == "spec_augment":
         see("masked_spec_embed", hide(given["hidden_states"], given["mask_time_indices"], given["masked_spec_embed"]))
-    save_file({stage: x.clone().contiguous() for stage, x in stages.items()}, results / f"{name}.safetensors")
+    if goes_back:
+        leaves = {**weights, "input_values": given["input_values"]} if kind == "network" else {"log_probs": log_probs}
+        found = torch.autograd.grad(stages["loss"].sum(), list(leaves.values()), allow_unused=True)
+        for key, dx in zip(leaves, found, strict=True):
+            if dx is not None and key != "input_values":  # a stage, seen already
+                stages[f"gradient.{key}"] = change(name, f"gradient.{key}", dx)
+        stages |= {key: dx for key, dx in back.items() if key != "gradient.ctc.alpha"}  # the lattice has none in the suite
+    save_file({stage: x.detach().clone().contiguous() for stage, x in stages.items()}, results / f"{name}.safetensors")
+
+
+def last_before_encoder(c: dict[str, Any], given: dict[str, Tensor]) -> str:
+    """Where channels are masked."""
+    if "mask_time_indices" in given:
+        return "masked_spec_embed"
+    return "layer_norm" if c["conv_dim"][-1] == c["hidden_size"] else "feature_projection"
