@@ -375,11 +375,25 @@ MUTANTS = [
         "ctc/test_lattice.py::test_alpha_beta_and_posteriors_equal_the_enumeration_of_all_paths",
     ),
     Mutant(
+        "a doubled delimiter begins an empty word",
+        "ctc/prefix_search.py:prefix_search",
+        "if c == blank or c == last == delimiter:",
+        "if c == blank:",
+        "decoding/test_beam.py::test_a_text_is_its_words_with_a_language_model",
+    ),
+    Mutant(
+        "a delimiter at the end makes another text",
+        "ctc/prefix_search.py:ended",
+        "else (spelling.words(prefix), spelling.tidied(prefix))",
+        "else (prefix, spelling.tidied(prefix))",
+        "decoding/test_beam.py::test_a_text_is_its_words_with_a_language_model",
+    ),
+    Mutant(
         "blanks dropped before repeats are merged",
-        "ctc/decoding.py:collapse",
+        "ctc/greedy.py:collapse",
         "for run in runs(ids) if run.token != blank]",
         "for run in runs([token for token in np.asarray(ids) if token != blank])]",
-        "ctc/test_decoding.py::test_a_blank_keeps_two_equal_letters_apart",
+        "ctc/test_greedy.py::test_a_blank_keeps_two_equal_letters_apart",
     ),
     Mutant(
         "classification averages over padded frames",
@@ -398,8 +412,8 @@ MUTANTS = [
     Mutant(
         "beams that meet take the larger probability and not the sum",
         "decoding/beam.py:_Search._merge",
-        "stay_token[into] = np.logaddexp(",
-        "stay_token[into] = np.maximum(",
+        "stay_token[there] = np.logaddexp(",
+        "stay_token[there] = np.maximum(",
         "decoding/test_beam.py::test_arrays_equal_the_plain_version",
     ),
     Mutant(

@@ -13,26 +13,16 @@ but for an unfinished word, where pyctcdecode takes the offset for a natural log
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass
 
 import numpy as np
 
+from sewnp.ctc.prefix_search import Prefix, Spelling
 from sewnp.decoding.language_model import Context, LanguageModel
 from sewnp.errors import InputError, LanguageModelError, brief
 from sewnp.types import Array
 
 EMPTY, UNKNOWN = 0, 1
 """States of the word that is being spelled: nothing yet; what no known word begins with."""
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """What a vocabulary's tokens spell."""
-
-    tokens: tuple[str, ...]
-    """The text of each id."""
-    delimiter: int | None
-    """The id of the token between words; None where there is no such token."""
 
 
 class Fusion:
@@ -44,7 +34,7 @@ class Fusion:
     def __init__(self, model: LanguageModel, spelling: Spelling, *, alpha: float, beta: float, unknown_offset: float) -> None:
         check_spelling(model, spelling)
         assert spelling.delimiter is not None  # just checked
-        self.model, self.tokens, self.delimiter = model, spelling.tokens, spelling.delimiter
+        self.model, self.spelling, self.tokens, self.delimiter = model, spelling, spelling.tokens, spelling.delimiter
         self.beta, self.unknown_offset = beta, unknown_offset
         self.scale = alpha * math.log(10)
         self.contexts: list[Context] = [model.start]
@@ -56,15 +46,9 @@ class Fusion:
         self.steps[UNKNOWN] = UNKNOWN
         self.steps[UNKNOWN, self.delimiter] = EMPTY
 
-    def bonus(self, prefix: tuple[int, ...], ended: bool) -> float:
+    def bonus(self, prefix: Prefix, ended: bool) -> float:
         """What the language model adds to a prefix, or to a text that has ended.  The plain version of everything below."""
-        words = [""]
-        for token in prefix:
-            if token == self.delimiter:
-                words.append("")
-            else:
-                words[-1] += self.tokens[token]
-        *finished, last = words
+        *finished, last = words = [self.spelling.text(piece) for piece in self.spelling.split(prefix)]
         total, context = 0.0, self.model.start
         for word in filter(None, words if ended else finished):
             gain, context = self._gain(context, self.model.index(word))

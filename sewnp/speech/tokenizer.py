@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.ctc.decoding import runs
+from sewnp.ctc.greedy import runs
 from sewnp.errors import InputError, TokenizerError, brief
 from sewnp.speech.vocabulary import AddedToken, all_added, base_vocabulary, mapping, named_tokens, stored_tokens
 

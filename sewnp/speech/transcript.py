@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sewnp.ctc.decoding import greedy_path
+from sewnp.ctc.greedy import greedy_path
 from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError, check_shape
 from sewnp.layers.softmax import log_softmax, softmax
@@ -111,8 +111,7 @@ def transcript_from_logits(
 
 def _best_path(logits: Array, tokenizer: CTCTokenizer, decoder: BeamSearch) -> Array:
     """The token at each frame, (T,), on the likeliest path of the decoder's best text."""
-    spelling = None if decoder.language_model is None else vocabulary_spelling(tokenizer, logits.shape[1])
-    blank = tokenizer.pad_token_id
+    blank, spelling = tokenizer.pad_token_id, vocabulary_spelling(tokenizer, logits.shape[1])
     best = decoder.decode(log_softmax(logits.astype(np.float64)), blank=blank, spelling=spelling)[0]
     path = np.full(len(logits), blank)
     for token, start, end in best.spans:

@@ -55,8 +55,9 @@ def test_equals_the_best_of_all_paths_and_settles_ties_as_it_says(seed):
     rng = np.random.default_rng(seed)
     frames, vocab_size, longest, impossible = int(rng.integers(1, 7)), int(rng.integers(2, 4)), seed % 4, 0.2 * (seed % 3 == 0)
     blank = int(rng.integers(vocab_size))
-    log_probs = -rng.integers(1, 4, (frames, vocab_size)) / 4
+    log_probs = -rng.integers(5, 8, (frames, vocab_size + 1)) / 4
     log_probs[rng.random(log_probs.shape) < impossible] = -np.inf
+    log_probs[:, vocab_size] = -np.inf  # a forbidden token, which may have had what is missing to 1
     target = random_target(rng, vocab_size, longest, blank)
     scored = {
         path: sum(log_probs[t, token] for t, token in enumerate(path)) for path in spelling_paths(frames, vocab_size, target, blank)
