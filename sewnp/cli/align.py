@@ -11,6 +11,9 @@ from sewnp.loading import load
 from sewnp.plots import plot_alignment, save_plot
 from sewnp.speech import Alignment, read_audio
 
+LARGEST_TEXT = 2**21
+"""Bytes of a text in a file: thirty hours of speech."""
+
 DESCRIPTION = """\
 Find the words and characters of a text that is known in the clip where it is spoken:
 CTC forced alignment. Nothing is recognised; the model only says where.
@@ -42,10 +45,11 @@ def run(options: argparse.Namespace) -> int:
     text = _text(options.text)
     model = load(options.model, threads=options.threads)
     rate = model.feature_extractor.sampling_rate
-    waveform = read_audio(options.audio, sampling_rate=rate)  # once: standard input cannot be read again for the picture
-    alignment = model.align(waveform, text)
+    # for a picture the sound is read first, and whole: standard input cannot be read again
+    waveform = read_audio(options.audio, sampling_rate=rate) if options.plot else None
+    alignment = model.align(options.audio if waveform is None else waveform, text)
     result = formatted(alignment, options.output_format, audio=options.audio, model=model.name)
-    if options.plot:
+    if waveform is not None:
         save_plot(lambda: plot_alignment(waveform, rate, alignment), Path(options.plot))
     if options.output:
         write_text(Path(options.output), result)
@@ -56,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _text(given: str) -> str:
     """The argument itself, or what stands in the file behind its @."""
-    return read_text(given[1:]) if given.startswith("@") else given
+    return read_text(given[1:], LARGEST_TEXT) if given.startswith("@") else given
 
 
 def formatted(alignment: Alignment, form: str, *, audio: str, model: str) -> str:
