@@ -396,6 +396,27 @@ MUTANTS = [
         "ctc/test_greedy.py::test_a_blank_keeps_two_equal_letters_apart",
     ),
     Mutant(
+        "a long path is followed back from the wrong row",
+        "ctc/band.py:best_path",
+        "state = _retrace(lattice, kept[k], path, state,",
+        "state = _retrace(lattice, kept[max(0, k - 1)], path, state,",
+        "ctc/test_band.py::test_the_best_path_is_that_of_the_whole_table",
+    ),
+    Mutant(
+        "a band is never widened",
+        "ctc/band.py:probabilities_inside",
+        "if total - before <= -math.log1p(-TOLERANCE):",
+        "if total - before <= math.inf:",
+        "ctc/test_band.py::test_a_band_is_widened_until_its_sums_stand",
+    ),
+    Mutant(
+        "a backward band has its leaps a state too early",
+        "ctc/band.py:_inside",
+        "ahead[2:] + walls[start + 2 : end + 2])",
+        "ahead[2:] + walls[start + 1 : end + 1])",
+        "ctc/test_band.py::test_a_small_lattice_is_summed_whole",
+    ),
+    Mutant(
         "classification averages over padded frames",
         "layers/pooling.py:masked_mean",
         "np.where(mask[:, :, None], x, x.dtype.type(0)).sum(axis=1)",
