@@ -433,7 +433,7 @@ MUTANTS = [
     Mutant(
         "beams that meet take the larger probability and not the sum",
         "decoding/beam.py:_Search._merge",
-        "stay_token[there] = np.logaddexp(",
+        "stay_token[there] = log_add(",
         "stay_token[there] = np.maximum(",
         "decoding/test_beam.py::test_arrays_equal_the_plain_version",
     ),

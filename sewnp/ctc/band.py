@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.ctc.lattice import check_blank, extended_targets
+from sewnp.ctc.lattice import check_blank, extended_targets, log_add
 from sewnp.errors import InputError, check_shape
 from sewnp.types import Array
 
@@ -182,9 +182,10 @@ def _inside(lattice: TextLattice, ranges: Array, starts: list[int], ends: list[i
         for t in reversed(range(begin, stop)):
             start, end = starts[t], ends[t]
             ahead = onward.between(start, end + 2)
-            beta = np.logaddexp(np.logaddexp(ahead[:-2], ahead[1:-1]), ahead[2:] + walls[start + 2 : end + 2])
+            beta = log_add(log_add(ahead[:-2], ahead[1:-1]), ahead[2:] + walls[start + 2 : end + 2])
             occupancy = alphas[t - begin + 1].values + beta
-            occupancy = np.exp(occupancy - occupancy.max())
+            with np.errstate(under="ignore"):
+                occupancy = np.exp(occupancy - occupancy.max())
             sums = [occupancy[max(0, low - start) : max(0, high - start)].sum() for low, high in ranges[:, t].tolist()]
             inside[:, t] = np.array(sums) / occupancy.sum()
             onward = Row(beta + lattice.log_probs[t].take(lattice.emitted[start:end]), start)
@@ -199,12 +200,12 @@ def _forwards(lattice: TextLattice, starts: list[int], ends: list[int], stride: 
             kept.append(row)
         row = _forward(lattice, row, t, start, end)
     count = lattice.shape[1]
-    return kept, float(np.logaddexp.reduce(row.between(count - 2, count)))
+    return kept, float(log_add(*row.between(count - 2, count))) if count > 1 else float(row.between(0, 1)[0])
 
 
 def _forward(lattice: TextLattice, row: Row, t: int, start: int, end: int) -> Row:
     """A frame of the forward sweep: ``ctc_alpha``'s, between two states."""
     behind = row.between(start - 2, end)
     leapt = np.where(lattice.leaps[start:end], behind[:-2], -np.inf)
-    values = np.logaddexp(np.logaddexp(behind[2:], behind[1:-1]), leapt)
+    values = log_add(log_add(behind[2:], behind[1:-1]), leapt)
     return Row(values + lattice.log_probs[t].take(lattice.emitted[start:end]), start)

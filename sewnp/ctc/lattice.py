@@ -112,7 +112,7 @@ def log_likelihood(alpha: Array, input_lengths: npt.ArrayLike, target_lengths: n
     row = np.concatenate([start[:, None], alpha], axis=1)[np.arange(batch), frames]  # (B, N)
     state = np.arange(states)
     final = (state == 2 * tokens[:, None]) | (state == 2 * tokens[:, None] - 1)
-    with np.errstate(invalid="ignore"):  # as in _log_sum
+    with np.errstate(invalid="ignore", under="ignore"):  # as in log_add
         return np.asarray(np.logaddexp.reduce(np.where(final, row, -np.inf), axis=-1))
 
 
@@ -124,7 +124,14 @@ def posteriors(alpha: Array, beta: Array) -> Array:
     sample.
     """
     check_shape("beta", beta, alpha.shape)
-    return masked_softmax(alpha + beta, None)
+    with np.errstate(under="ignore"):
+        return masked_softmax(alpha + beta, None)
+
+
+def log_add(a: npt.ArrayLike, b: npt.ArrayLike) -> Array:
+    """log(exp(a) + exp(b)), -inf where both are.  It answers NaN with NaN, and what is too small with nothing, without a word."""
+    with np.errstate(invalid="ignore", under="ignore"):
+        return np.asarray(np.logaddexp(a, b))
 
 
 def check_problem(
@@ -223,5 +230,4 @@ def _one_state(state: Array, like: Array) -> Array:
 
 def _log_sum(stay: Array, move: Array, leap: Array) -> Array:
     """log(exp(stay) + exp(move) + exp(leap)), -inf where all three are."""
-    with np.errstate(invalid="ignore"):  # logaddexp answers NaN with NaN, rightly, but warns about it
-        return np.asarray(np.logaddexp(np.logaddexp(stay, move), leap))
+    return log_add(log_add(stay, move), leap)

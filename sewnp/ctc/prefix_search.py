@@ -30,7 +30,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from sewnp.ctc.greedy import collapse, greedy_path
-from sewnp.ctc.lattice import check_blank, check_log_probs
+from sewnp.ctc.lattice import check_blank, check_log_probs, log_add
 from sewnp.errors import InputError, brief, check_shape, check_whole
 from sewnp.types import Array
 
@@ -125,7 +125,7 @@ def prefix_search(
         kept = [c for c in range(len(frame)) if frame[c] >= min_token_log_prob or c == best]
         grown: dict[Prefix, tuple[float, float]] = {}
         for prefix, (in_blank, in_token) in beam.items():  # what stays as it is comes first
-            last, total = prefix[-1] if prefix else delimiter, np.logaddexp(in_blank, in_token)
+            last, total = prefix[-1] if prefix else delimiter, _sum(in_blank, in_token)
             stays = total + frame[blank] if blank in kept else -math.inf
             holds = (total if last == delimiter else in_token) + frame[last] if last in kept else -math.inf
             grown[prefix] = (stays, holds)
@@ -134,12 +134,12 @@ def prefix_search(
             for c in kept:
                 if c == blank or c == last == delimiter:
                     continue
-                before = in_blank if c == last else np.logaddexp(in_blank, in_token)
+                before = in_blank if c == last else _sum(in_blank, in_token)
                 longer = (*prefix, c)
                 ends_in_blank, ends_in_token = grown.get(longer, (-math.inf, -math.inf))
-                grown[longer] = (ends_in_blank, np.logaddexp(ends_in_token, before + frame[c]))
+                grown[longer] = (ends_in_blank, _sum(ends_in_token, before + frame[c]))
 
-        ranks = {prefix: np.logaddexp(*ends) + bonus(prefix, False) for prefix, ends in grown.items()}
+        ranks = {prefix: _sum(*ends) + bonus(prefix, False) for prefix, ends in grown.items()}
         leading = max(ranks.values())
         ordered = sorted(ranks, key=ranks.__getitem__, reverse=True)  # stable, also in reverse
         near = [prefix for prefix in ordered if ranks[prefix] >= leading - beam_threshold and ranks[prefix] > -math.inf]
@@ -149,13 +149,17 @@ def prefix_search(
     for prefix, ends in beam.items():
         text, tokens = ended(prefix, spelling)
         tokens, total = found.get(text, (tokens, -math.inf))
-        found[text] = (tokens, float(np.logaddexp(total, np.logaddexp(*ends))))
+        found[text] = (tokens, _sum(total, _sum(*ends)))
     greedy, path = greedy_text(log_probs, blank)
     text, tokens = ended(greedy, spelling)
     if text not in found or found[text][1] < path:
         found[text] = (tokens, path)
     scored = [ScoredText(tokens, float(total + bonus(tokens, True)), total) for tokens, total in found.values()]
     return sorted(scored, key=lambda text: text.score, reverse=True)[:beam_width]
+
+
+def _sum(a: float, b: float) -> float:
+    return float(log_add(a, b))
 
 
 def ended(prefix: Prefix, spelling: Spelling | None) -> tuple[tuple[object, ...], Prefix]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from sewnp.ctc.alignment import forced_align
 from sewnp.ctc.greedy import Run, greedy_path, runs
+from sewnp.ctc.lattice import log_add
 from sewnp.ctc.prefix_search import Prefix, ScoredText, Spelling, check_search, ended, greedy_text
 from sewnp.decoding.fusion import EMPTY, Fusion, check_spelling
 from sewnp.decoding.language_model import LanguageModel
@@ -205,11 +206,11 @@ class _Search:
             word_gain, end_gain = np.array(ends).T
             bonuses = beam.bonus + word_gain + end_gain
         found: dict[tuple[object, ...], tuple[Prefix, float, float, list[int]]] = {}
-        totals = np.logaddexp(beam.in_blank, beam.in_token)
+        totals = log_add(beam.in_blank, beam.in_token)
         for node, total, bonus in zip(beam.node.tolist(), totals.tolist(), bonuses.tolist(), strict=True):
             text, tokens = ended(self._prefix(node), self.spelling)
             tokens, before, bonus, nodes = found.get(text, (tokens, -math.inf, bonus, []))
-            found[text] = (tokens, float(np.logaddexp(before, total)), bonus, [*nodes, node])
+            found[text] = (tokens, float(log_add(before, total)), bonus, [*nodes, node])
         greedy, path = greedy_text(self.log_probs, self.blank)
         text, tokens = ended(greedy, self.spelling)
         if text not in found or found[text][1] < path:
@@ -265,7 +266,7 @@ class _Search:
     def _advance(self, time: int, frame: Array, tokens: Array) -> None:
         """One frame (V,), -inf where a token is pruned; ``tokens`` (K,) are the others, ascending and without the blank."""
         beam, width = self.beam, len(self.beam.node)
-        total = np.logaddexp(beam.in_blank, beam.in_token)
+        total = log_add(beam.in_blank, beam.in_token)
         before, again = beam.in_token, beam.in_blank  # of the last token once more: without a blank between, and with one
         if self.delimiter is not None:
             between = beam.last == self.delimiter  # two words, where all delimiters are one
@@ -274,7 +275,7 @@ class _Search:
         stay_token = before + frame[beam.last]  # without a delimiter no path of the empty prefix ends in a token
         grown = np.where(beam.last[:, None] == tokens, again[:, None], total[:, None]) + frame[tokens]  # (W, K)
         self._merge(stay_token, grown, tokens)
-        ranks = np.concatenate([np.logaddexp(stay_blank, stay_token), grown.ravel()])
+        ranks = np.concatenate([log_add(stay_blank, stay_token), grown.ravel()])
         if self.fusion is not None:
             bonus, context, word = self._speak(self.fusion, tokens)
             pending = self.fusion.pending(np.concatenate([beam.word, word.ravel()]))
@@ -303,7 +304,7 @@ class _Search:
         self.column_of[tokens] = -1
         there = np.flatnonzero((rows >= 0) & (columns >= 0))
         place = rows[there], columns[there]
-        stay_token[there] = np.logaddexp(stay_token[there], grown[place])
+        stay_token[there] = log_add(stay_token[there], grown[place])
         grown[place] = -np.inf
 
     def _speak(self, fusion: Fusion, tokens: Array) -> tuple[Array, Array, Array]:

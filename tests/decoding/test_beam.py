@@ -8,7 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sewnp.ctc import Run, ScoredText, collapse, ctc_loss, forced_align, greedy_decode, greedy_path, prefix_search
+from sewnp.ctc import (
+    Run,
+    ScoredText,
+    collapse,
+    ctc_alpha,
+    ctc_beta,
+    ctc_loss,
+    ctc_loss_vjp,
+    forced_align,
+    greedy_decode,
+    greedy_path,
+    posteriors,
+    prefix_search,
+    probabilities_inside,
+)
 from sewnp.decoding import BeamSearch, Fusion, Hypothesis, LanguageModel, Spelling, beam_search
 from sewnp.decoding.beam import _Search
 from sewnp.errors import InputError, LanguageModelError
@@ -726,3 +740,17 @@ def test_a_language_model_and_a_vocabulary_that_do_not_fit(words):
         with pytest.raises(LanguageModelError, match=r"words.arpa: expected words spelled with .* letters '_ab', found 'AA'"):
             without(Spelling(("_", "|", "a", "b"), delimiter=1))
     BeamSearch().check_spelling(Spelling((), delimiter=None))  # nobody asks
+
+
+def test_numpys_warnings_are_nobodys_business():
+    """What is too small to count is nothing, also for somebody who has asked NumPy to raise at that."""
+    rng = np.random.default_rng(0)
+    log_probs = log_softmax(rng.normal(size=(50, 4)) * np.where(np.arange(50) % 9 == 7, 3000, 1)[:, None])
+    with np.errstate(all="raise"):
+        prefix_search(log_probs, blank=0, beam_width=9, spelling=LETTERS)
+        BeamSearch(50, -INF, INF).decode(log_probs, blank=0, spelling=LETTERS, n_best=50)
+        path = forced_align(log_probs, [2, 1, 3], blank=0)
+        probabilities_inside(log_probs, [2, 1, 3], path.states, np.zeros((1, 50, 2), int), blank=0)
+        problem = log_probs[None], [[2, 1, 3]], [50], [3]
+        posteriors(ctc_alpha(*problem, blank=0), ctc_beta(*problem, blank=0))
+        ctc_loss_vjp(*problem, blank=0)[1](np.ones(()))
