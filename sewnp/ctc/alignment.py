@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sewnp.ctc.band import TextLattice, best_path
 from sewnp.ctc.greedy import Run
 from sewnp.ctc.lattice import check_lengths, check_problem
-from sewnp.errors import InputError, check_shape
+from sewnp.errors import InputError, check_shape, check_whole
 from sewnp.types import Array
 
 
@@ -72,6 +72,8 @@ def forced_align(
     check_problem(log_probs[None], targets[None], [frames], [count], blank)
     if np.isnan(log_probs).any():
         raise InputError("log_probs: expected log-probabilities, found NaN")
+    if delimiter is not None and check_whole("delimiter", delimiter, 0, log_probs.shape[1] - 1) == blank:
+        raise InputError(f"delimiter: expected a token other than the blank {blank}")
     needed = frames_needed(targets)
     if needed > frames:
         raise InputError(f"targets: {count} tokens need {needed} frames, with one between equal neighbours; found {frames}")

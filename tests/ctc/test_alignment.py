@@ -183,6 +183,8 @@ UNIFORM = np.log(np.full((3, 4), 0.25))
         (lambda: forced_align(UNIFORM * np.nan, [1], blank=0), "log_probs: expected log-probabilities, found NaN"),
         (lambda: forced_align(-UNIFORM * np.inf, [1], blank=0), "a log-probability below"),
         (lambda: forced_align(UNIFORM - np.inf, [1], blank=0), "log_probs: every path .* crosses a log-probability of -inf"),
+        (lambda: forced_align(UNIFORM, [1], blank=0, delimiter=4), "delimiter: expected a whole number from 0 to 3, found 4"),
+        (lambda: forced_align(UNIFORM, [1], blank=0, delimiter=0), "delimiter: expected a token other than the blank 0"),
         (lambda: frames_needed([[1]]), r"targets: expected shape \(\*,\)"),
         (lambda: span_probability(np.zeros((3, 5)), (1, 1), (0, 1)), r"tokens: expected 0 <= start < end <= 2, found \(1, 1\)"),
         (lambda: span_probability(np.zeros((3, 5)), (0, 3), (0, 1)), r"tokens: expected 0 <= start < end <= 2, found \(0, 3\)"),

@@ -211,6 +211,11 @@ def test_logits_without_a_likeliest_token(tokenizer, logits):
         transcript_from_logits(logits, tokenizer, seconds_per_frame=HOP, duration=1.0)
 
 
+def test_a_decoder_that_is_none(tokenizer):
+    with pytest.raises(InputError, match="decoder: expected a BeamSearch or None, found 'beam'"):
+        transcript_from_logits(spelling("AB"), tokenizer, seconds_per_frame=HOP, duration=0.04, decoder="beam")
+
+
 # --- beam search ------------------------------------------------------------------------------------------------------------------
 
 
