@@ -1,5 +1,6 @@
 """The errors that bad input can cause.  Each message names the file, key or argument, what was expected and what was found."""
 
+import math
 import operator
 import re
 import reprlib
@@ -142,6 +143,16 @@ def check_whole(name: str, value: Any, least: int = 0, most: int | None = None, 
         allowed = f"of {least} or more" if most is None else f"from {least} to {most}"
         raise error(f"{name}: expected a whole number {allowed}, found {brief(value if number is None else number)}")
     return number
+
+
+def check_real(name: str, value: Any, least: float, most: float, *, expected: str) -> None:
+    """Raise InputError, which says what was ``expected``, unless the value is a real number from ``least`` to ``most``; True is none."""
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not least <= number <= most:
+        raise InputError(f"{name}: expected {expected}, found {brief(value)}")
 
 
 def check_shape(name: str, x: Array, expected: Sequence[int | None]) -> None:

@@ -28,6 +28,7 @@ from sewnp.speech.alignment import Alignment, align_logits
 from sewnp.speech.audio import Audio, Samples, audio_name
 from sewnp.speech.features import FeatureExtractor, Features
 from sewnp.speech.labels import Labels
+from sewnp.speech.spelling import spell
 from sewnp.speech.stream import Recording, open_recording
 from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.speech.transcript import Transcript, transcript_from_logits
@@ -226,20 +227,16 @@ class Model:
         )
 
     def align(self, audio: Audio, text: str, *, sampling_rate: int | None = None, allow_truncated: bool = False) -> Alignment:
-        """When each word and character of a text was said: CTC forced alignment.  Other arguments as for ``transcribe``.
+        """When each word and character of a text was said: CTC forced alignment.  audio, sampling_rate, long clips: as for ``transcribe``.
 
         Raises AudioError for audio that cannot be used, naming it, TokenizerError for a text that the vocabulary cannot spell, saying
         which characters and where, InputError for a text that does not fit into the clip and for a model without a CTC head.
         """
-        tokenizer = self._ctc_tokenizer("aligning")
-        waveform = self._waveform(audio, sampling_rate, allow_truncated)
-        rate = self.feature_extractor.sampling_rate
-        logits = np.zeros((0, self.config.vocab_size), self.dtype)
-        if len(waveform) >= self.config.minimum_samples:
-            logits = self._logits(audio, waveform)
-        return align_logits(
-            logits, text, tokenizer, seconds_per_frame=Fraction(self.config.hop, rate), duration=len(waveform) / rate
-        )
+        tokenizer, rate = self._ctc_tokenizer("aligning"), self.feature_extractor.sampling_rate
+        spell(text, tokenizer, vocab_size=self.config.vocab_size)  # what cannot be spelled is said before the network runs
+        with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
+            logits, samples = self._long_logits(recording, *window_frames(self.config, rate, None, None), quietly)
+        return align_logits(logits, text, tokenizer, seconds_per_frame=Fraction(self.config.hop, rate), duration=samples / rate)
 
     def classify(self, audio: Audio, *, sampling_rate: int | None = None, allow_truncated: bool = False) -> Labels:
         """Labels with their probabilities, best first.  Arguments as ``transcribe``.

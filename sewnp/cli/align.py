@@ -12,6 +12,9 @@ from sewnp.loading import load
 from sewnp.plots import plot_alignment, save_plot
 from sewnp.speech import Alignment, read_audio
 
+LARGEST_TEXT = 2**21
+"""Bytes of a text in a file: thirty hours of speech."""
+
 DESCRIPTION = """\
 Find the words and characters of a text that is known in the clip where it is spoken:
 CTC forced alignment. Nothing is recognised; the model only says where.
@@ -44,14 +47,15 @@ def run(options: argparse.Namespace) -> int:
     file = options.text[1:] if options.text.startswith("@") else None
     inputs = {"the recording": [options.audio], "the text": [file]} | model_files(options.model)
     check_outputs(options, {"-o": options.output, "--plot": options.plot}, inputs)
-    text = options.text if file is None else read_text(file)
+    text = options.text if file is None else read_text(file, LARGEST_TEXT)
     model = load(options.model, threads=options.threads)
     rate = model.feature_extractor.sampling_rate
-    # once: standard input cannot be read again for the picture
-    waveform = read_audio(options.audio, sampling_rate=rate, allow_truncated=options.allow_truncated)
-    alignment = model.align(waveform, text)
+    # for a picture the sound is read first, and whole: standard input cannot be read again
+    allow = options.allow_truncated
+    waveform = read_audio(options.audio, sampling_rate=rate, allow_truncated=allow) if options.plot else None
+    alignment = model.align(options.audio, text, allow_truncated=allow) if waveform is None else model.align(waveform, text)
     result = formatted(alignment, options.output_format, audio=options.audio, model=model.name)
-    if options.plot:
+    if waveform is not None:
         save_plot(lambda: plot_alignment(waveform, rate, alignment), Path(options.plot))
     if options.output:
         write_text(Path(options.output), result)

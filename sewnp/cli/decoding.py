@@ -14,7 +14,7 @@ def add_decoder_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--beam", type=int, metavar="N", help=f"beam search that keeps N texts (default with --lm: {BeamSearch.beam_width})"
     )
-    group.add_argument("--lm", metavar="FILE", help="a word n-gram language model, ARPA as text or .gz, for beam search")
+    group.add_argument("--lm", metavar="FILE", help="a word n-gram language model, ARPA as text, .gz, .bz2 or .xz, for beam search")
     group.add_argument(
         "--alpha", type=float, metavar="A", help=f"weight of the language model's log-probabilities (default: {BeamSearch.alpha})"
     )

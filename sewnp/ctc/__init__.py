@@ -6,11 +6,11 @@ repeats and dropping blanks::
 
     _ s s _ e _ e e     spells  "see"
 
-Decoding runs this forwards: the likeliest path, collapsed (:mod:`~sewnp.ctc.decoding`), or the likeliest text, all its paths summed
+Decoding runs this forwards: the likeliest path, collapsed (:mod:`~sewnp.ctc.greedy`), or the likeliest text, all its paths summed
 (:mod:`~sewnp.ctc.prefix_search`; faster, and with a language model, in :mod:`sewnp.decoding`).  Training asks the opposite question,
 how probable all the paths that spell a given text are together (:mod:`~sewnp.ctc.lattice`), and calls minus the log of it the loss
-(:mod:`~sewnp.ctc.loss`); the likeliest of those paths says when each token was heard (:mod:`~sewnp.ctc.alignment`).  Which token is
-the blank is always said by the caller: it is the configuration's ``pad_token_id``.
+(:mod:`~sewnp.ctc.loss`); the likeliest of those paths says when each token was heard (:mod:`~sewnp.ctc.alignment`; in a recording of
+an hour :mod:`~sewnp.ctc.band`).  Which token is the blank is always said by the caller: it is the configuration's ``pad_token_id``.
 
 >>> import numpy as np
 >>> from sewnp.ctc import collapse, ctc_loss
@@ -26,7 +26,8 @@ Recurrent Neural Networks", ICML.
 """
 
 from sewnp.ctc.alignment import ForcedAlignment, forced_align, frames_needed, span_probability
-from sewnp.ctc.decoding import Run, collapse, greedy_decode, greedy_path, runs
+from sewnp.ctc.band import probabilities_inside
+from sewnp.ctc.greedy import Run, collapse, greedy_decode, greedy_path, runs
 from sewnp.ctc.lattice import ctc_alpha, ctc_beta, extended_targets, log_likelihood, posteriors
 from sewnp.ctc.loss import clean_labels, ctc_loss, ctc_loss_vjp
 from sewnp.ctc.prefix_search import ScoredText, prefix_search
@@ -49,6 +50,7 @@ __all__ = [
     "log_likelihood",
     "posteriors",
     "prefix_search",
+    "probabilities_inside",
     "runs",
     "span_probability",
 ]

@@ -2,7 +2,7 @@
 
 The loss sums over all paths through the lattice; alignment asks for the best of them.  Viterbi's algorithm is the forward sweep
 with the sum replaced by a maximum, and with a note at every state of where its best beginning came from.  Followed back from the
-end, the notes are the path.
+end, the notes are the path.  (How that is done for an hour at once: :mod:`~sewnp.ctc.band`.)
 
 How sure a place is follows from the lattice's posteriors, which count *all* paths: see :func:`span_probability`.
 
@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.ctc.decoding import Run
-from sewnp.ctc.lattice import check_lengths, check_problem, extended_targets
-from sewnp.errors import InputError, check_shape
+from sewnp.ctc.band import TextLattice, best_path
+from sewnp.ctc.greedy import Run
+from sewnp.ctc.lattice import check_lengths, check_problem
+from sewnp.errors import InputError, check_shape, check_whole
 from sewnp.types import Array
 
 
@@ -43,7 +44,12 @@ def frames_needed(targets: npt.ArrayLike) -> int:
 
 
 def forced_align(
-    log_probs: Array, targets: npt.ArrayLike, *, blank: int, begun: tuple[Array, Array] | None = None
+    log_probs: Array,
+    targets: npt.ArrayLike,
+    *,
+    blank: int,
+    begun: tuple[Array, Array] | None = None,
+    delimiter: int | None = None,
 ) -> ForcedAlignment:
     """The likeliest of all paths that spell a text.  log_probs (T, V), targets (S,) -> ForcedAlignment; computed in float64.
 
@@ -51,7 +57,10 @@ def forced_align(
     as it can.  (The path's sum is rounded once a frame, so this settles exact ties only.)
 
     ``begun``, (T,) integers each, says of each frame how many tokens the path has begun when it ends, at least and at most.  What is
-    outside takes neither time nor memory, which otherwise grow with T times S: who has searched a long clip knows it well.
+    outside takes no time, which otherwise grows with T times S: who has searched a long clip knows it well.
+
+    ``delimiter`` is a token that says nothing in front of the first token, behind the last, and again where it stands: paths that have
+    it there spell the text too.  On the blanks there such a path may emit either, and a delimiter's span goes from its first to its last.
 
     Raises InputError for what :func:`ctc_alpha` refuses and for NaN, for a text that does not fit into the frames, which says how
     many it needs, and for one that is impossible because every path to it crosses a log-probability of -inf.
@@ -63,20 +72,35 @@ def forced_align(
     check_problem(log_probs[None], targets[None], [frames], [count], blank)
     if np.isnan(log_probs).any():
         raise InputError("log_probs: expected log-probabilities, found NaN")
+    if delimiter is not None and check_whole("delimiter", delimiter, 0, log_probs.shape[1] - 1) == blank:
+        raise InputError(f"delimiter: expected a token other than the blank {blank}")
     needed = frames_needed(targets)
     if needed > frames:
         raise InputError(f"targets: {count} tokens need {needed} frames, with one between equal neighbours; found {frames}")
-    extended = extended_targets(targets[None].astype(np.int64), blank=blank)[0]
+    lattice = TextLattice.of(log_probs, targets, blank=blank)
+    log_probs, extended, leaps = lattice
     fewest, most = (np.zeros(frames, int), np.full(frames, count)) if begun is None else map(np.asarray, begun)
     for name, bound in (("begun[0]", fewest), ("begun[1]", most)):
         check_lengths(name, bound, frames, count)
-    states, log_probability = _viterbi(log_probs.astype(np.float64), extended, np.maximum(2 * fewest - 1, 0), 2 * most + 1)
+    if delimiter is not None:
+        gaps = np.zeros(len(extended), dtype=bool)
+        gaps[0::2] = np.append(delimiter, extended[1::2]) == delimiter
+        gaps[-1] = True
+        either = np.maximum(log_probs[:, blank], log_probs[:, delimiter])
+        lattice = TextLattice(np.column_stack([log_probs, either]), np.where(gaps, log_probs.shape[1], extended), leaps)
+    states, log_probability = best_path(lattice, np.maximum(2 * fewest - 1, 0), 2 * most)
     if log_probability == -np.inf:
         raise InputError("log_probs: every path that spells the targets crosses a log-probability of -inf")
+    tokens, held = extended[states], states  # held: the state of the token that a frame holds, a blank's where it holds none
+    if delimiter is not None:
+        again = gaps[states] & (log_probs[:, delimiter] > log_probs[:, blank])
+        tokens = np.where(again, delimiter, tokens)
+        held = states - (again & (states > 0) & (extended[states - 1] == delimiter))
+    where = np.flatnonzero(held % 2)
     own = 2 * np.arange(count) + 1
-    bounds = zip(np.searchsorted(states, own), np.searchsorted(states, own, side="right"), strict=True)  # states only ever rise
-    spans = tuple(Run(int(token), int(start), int(end)) for token, (start, end) in zip(targets, bounds, strict=True))
-    return ForcedAlignment(states, extended[states], spans, log_probability)
+    firsts, lasts = (np.searchsorted(held[where], own, side=side) for side in ("left", "right"))  # states only ever rise
+    bounds = zip(targets.tolist(), where[firsts].tolist(), where[lasts - 1].tolist(), strict=True)
+    return ForcedAlignment(states, tokens, tuple(Run(token, first, last + 1) for token, first, last in bounds), log_probability)
 
 
 def span_probability(occupancy: Array, tokens: tuple[int, int], frames: tuple[int, int]) -> float:
@@ -98,31 +122,3 @@ def span_probability(occupancy: Array, tokens: tuple[int, int], frames: tuple[in
             raise InputError(f"{name}: expected 0 <= start < end <= {limit}, found {(start, end)}")
     inside = occupancy[frames[0] : frames[1], 2 * tokens[0] + 1 : 2 * tokens[1]]
     return min(1.0, float(inside.sum(axis=1, dtype=np.float64).mean()))  # rounding may carry a sum of posteriors past 1
-
-
-def _viterbi(log_probs: Array, extended: Array, starts: Array, ends: Array) -> tuple[Array, float]:
-    """The states of the best path (T,), and its log-probability.  Only time is a loop.
-
-    log_probs (T, V); the extended target (N,); at frame t the path stands on one of the states ``starts[t]`` to ``ends[t] - 1``.
-    """
-    leaps = np.zeros(len(extended), dtype=bool)
-    leaps[2:] = extended[2:] != extended[:-2]  # never true of a blank: two states before it is another
-    best, first = np.zeros(1), 0  # of the states from ``first`` on; before the first frame every path stands on the first blank
-    came_from = []  # of each state at each frame, how many states below it the step began
-    for frame, start, end in zip(log_probs, starts.tolist(), ends.tolist(), strict=True):
-        behind = np.full(max(0, end - start) + 2, -np.inf)  # behind[s - start + 2 - k] is the state k before s
-        low, high = max(first, start - 2), min(first + len(best), end)
-        if low < high:
-            behind[low - start + 2 : high - start + 2] = best[low - first : high - first]
-        choices = np.stack([behind[2:], behind[1:-1], np.where(leaps[start:end], behind[:-2], -np.inf)])
-        came_from.append(choices.argmax(axis=0).astype(np.int8))  # of equals the first, which comes from the highest state
-        best, first = choices.max(axis=0) + frame[extended[start:end]], start
-
-    finals = [(best[state - first], state) for state in (len(extended) - 2, len(extended) - 1) if 0 <= state - first < len(best)]
-    log_probability, state = max(finals, default=(-np.inf, first))  # of equals the higher state
-    states = np.empty(len(log_probs), dtype=np.int64)
-    if log_probability > -np.inf:
-        for t in reversed(range(len(log_probs))):
-            states[t] = state
-            state -= int(came_from[t][state - starts[t]])
-    return states, float(log_probability)

@@ -12,8 +12,9 @@ What CTC says of texts by itself is in :mod:`sewnp.ctc`, the plain prefix search
 ((1,), 0.64, ())
 """
 
+from sewnp.ctc.prefix_search import Spelling
 from sewnp.decoding.beam import BeamSearch, Hypothesis, beam_search
-from sewnp.decoding.fusion import Fusion, Spelling
+from sewnp.decoding.fusion import Fusion
 from sewnp.decoding.language_model import LanguageModel
 
 __all__ = ["BeamSearch", "Fusion", "Hypothesis", "LanguageModel", "Spelling", "beam_search"]

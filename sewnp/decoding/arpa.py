@@ -18,31 +18,63 @@
 
     \\end\\
 
-The format is that of SRILM (https://www.speech.sri.com/projects/srilm/manpages/ngram-format.5.html), read as strictly as kenlm does.
+The format is that of SRILM (https://www.speech.sri.com/projects/srilm/manpages/ngram-format.5.html).  What kenlm reads is read, and means
+what it means there: of equal n-grams the first counts; ``<UNK>`` is ``<unk>``, of which the last counts.  Only words that are not UTF-8 are
+refused.
 """
 
+import bz2
 import gzip
 import io
+import lzma
 import math
 import os
+import re
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
 from sewnp.errors import LanguageModelError, brief
-from sewnp.files import open_regular
+from sewnp.files import LONGEST_LINE, open_regular, path_name
 from sewnp.types import Array
 
-LONGEST_LINE = 2**16
-"""Bytes: an n-gram of ten words of the longest German kind has 1,000."""
+UNKNOWN = "<unk>"
 
-LARGEST_UNFOLDED = 2**28
-"""Bytes that any compressed file may unfold to; a larger one to 64 times its size.  Text of n-grams unfolds to 3 to 10 times."""
+LARGEST_ORDER = 32
+"""Words in an n-gram.  Models have 3 to 6; each order is held against all shorter ones."""
+
+MOST_BLANK = 2**16
+"""Lines that hold nothing: of these a small compressed file may have millions.  Files have one a section."""
+
+LARGEST_UNFOLDED = 2**24
+"""Bytes that any compressed file may unfold to; a larger one to 32 times its size.  Text of n-grams unfolds to 3 to 10 times."""
+
+_PACKED: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
+    b"\x1f\x8b": ("gzip", gzip.open),
+    b"BZh": ("bzip2", bz2.open),
+    b"\xfd7zXZ\0": ("xz", lzma.open),
+}
+"""How compressed files begin, and how each is opened."""
+
+_OTHERS = {
+    b"mmap lm http://kheafield.com/code": "a binary language model of kenlm's; expected the ARPA file that it was built from",
+    b"SRILM_BINARY": "a binary language model of SRILM's; expected an ARPA file, which ngram -write-lm writes",
+    b"blmt": "a binary language model of IRSTLM's; expected an ARPA file, which compile-lm --text=yes writes",
+    b"Qblmt": "a binary language model of IRSTLM's; expected an ARPA file, which compile-lm --text=yes writes",
+    b"iARPA": "IRSTLM's iARPA; expected an ARPA file, which compile-lm --text=yes writes",
+    b"version https://git-lfs": "a Git LFS pointer; expected the file that it stands for, which git lfs pull fetches",
+    b"<!DOCTYPE": "a web page; expected an ARPA file",
+    b"<html": "a web page; expected an ARPA file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file; expected text, gzip, bzip2 or xz",
+    b"PK\x03\x04": "a zip file; expected text, gzip, bzip2 or xz",
+    b"\xff\xfe": "UTF-16; expected UTF-8",
+    b"\xfe\xff": "UTF-16; expected UTF-8",
+}
+"""What else is taken for an ARPA file, by how it begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,26 +92,30 @@ class NGrams:
 
 
 def read_arpa(path: str | os.PathLike[str]) -> tuple[list[str], list[NGrams]]:
-    """The words of an ARPA file, and its n-grams of order 1, 2, ...  Text or gzip, whatever the file is called.
+    """The words of an ARPA file, and its n-grams of order 1, 2, ...  Text, gzip, bzip2 or xz, whatever the file is called.
 
-    Raises LanguageModelError, naming file and line, for a file that is missing, damaged or cut short, that is not UTF-8, in which
-    counts and n-grams disagree, with a log-probability that is not a number of at most 0, or a back-off weight that is not finite.
+    The unknown word is ``<unk>``, however the file writes it.  Raises LanguageModelError, naming file and line, for a file that is missing,
+    damaged or cut short, of another format, that is not UTF-8, in which counts and n-grams disagree, of an order above LARGEST_ORDER, with
+    a log-probability that is not a number of at most 0 (it may be -inf), or a back-off weight that is not finite.
     """
     with open_regular(path, LanguageModelError) as stream:
-        return _Reader(Path(path), stream).read()
+        return _Reader(path_name(path), stream).read()
 
 
 class _Reader:
     """One pass through a file, line by line."""
 
-    def __init__(self, path: Path, stream: BinaryIO) -> None:
-        self.path = path
+    def __init__(self, name: str, stream: BinaryIO) -> None:
+        self.name = name
         self.number = 0
         self.ids: dict[bytes, int] = {}
-        compressed = stream.read(2) == b"\x1f\x8b"
+        beginning = stream.read(6)
         stream.seek(0)
-        self.stream: io.BufferedIOBase | BinaryIO = gzip.GzipFile(fileobj=stream) if compressed else stream
-        self.most_bytes = max(LARGEST_UNFOLDED, 64 * os.fstat(stream.fileno()).st_size) if compressed else None
+        self.stream, self.packed, self.most_bytes = stream, "", math.inf
+        for magic, (packing, unpacked) in _PACKED.items():
+            if beginning.startswith(magic):
+                self.stream, self.packed = io.BufferedReader(unpacked(stream)), packing  # whose lines come three times as fast
+                self.most_bytes = max(LARGEST_UNFOLDED, 32 * os.fstat(stream.fileno()).st_size)
 
     def read(self) -> tuple[list[str], list[NGrams]]:
         lines = self._lines()
@@ -87,7 +123,7 @@ class _Reader:
             if line == b"\\data\\":
                 break
         else:
-            raise LanguageModelError(f"{self.path}: no line \\data\\: not an ARPA file, or cut short")
+            raise LanguageModelError(f"{self.name}: no line \\data\\: not an ARPA file, or cut short")
         counts, heading = self._counts(lines)
         sections = []
         for n, count in enumerate(counts, start=1):
@@ -95,28 +131,43 @@ class _Reader:
             section, heading = self._section(lines, n, count, highest=n == len(counts))
             sections.append(section)
         self._expect(heading, "\\end\\")
-        for _ in lines:  # what follows has no meaning, but a gzip file says at its very end whether it was whole
+        for _ in lines:  # what follows has no meaning, but a compressed file says at its very end whether it was whole
             pass
         return [word.decode("utf-8") for word in self.ids], sections
 
     def _lines(self) -> Iterator[bytes]:
         """The lines that hold something, without the white space around them."""
-        read = 0
+        read = blank = 0
         while line := self._line():
             self.number += 1
             read += len(line)
+            if self.number == 1:
+                self._check_beginning(line)
             if len(line) > LONGEST_LINE:
                 self._fail(f"expected at most {LONGEST_LINE:,} bytes in a line")
-            if self.most_bytes is not None and read > self.most_bytes:
+            if read > self.most_bytes:
                 self._fail(f"expected a file that unfolds to at most {self.most_bytes:,} bytes")
-            if line := line.strip():
+            if line := line.strip(b" \t\r\n"):
                 yield line
+                continue
+            blank += 1
+            if blank > MOST_BLANK:
+                self._fail(f"expected at most {MOST_BLANK:,} blank lines")
 
     def _line(self) -> bytes:
         try:
             return self.stream.readline(LONGEST_LINE + 1)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise LanguageModelError(f"{self.path}: after line {self.number}: a damaged or cut gzip file: {error}") from error
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, MemoryError) as error:  # xz may ask for any memory
+            if not self.packed:
+                raise
+            raise LanguageModelError(
+                f"{self.name}: after line {self.number}: a damaged or cut {self.packed} file: {error}"
+            ) from error
+
+    def _check_beginning(self, line: bytes) -> None:
+        for beginning, found in _OTHERS.items():
+            if line.lower().startswith(beginning.lower()):
+                raise LanguageModelError(f"{self.name}: {found}")
 
     def _counts(self, lines: Iterator[bytes]) -> tuple[list[int], bytes]:
         """How many n-grams the header promises of each order, and the line behind it."""
@@ -131,6 +182,8 @@ class _Reader:
             if name.split() != [b"ngram", str(len(counts) + 1).encode()] or not count.isdigit() or len(count) > 15:
                 self._fail(f"expected ngram {len(counts) + 1}=COUNT, found {_shown(line)}")
             counts.append(int(count))
+            if len(counts) > LARGEST_ORDER:
+                self._fail(f"expected n-grams of at most {LARGEST_ORDER} words")
         self._cut("in the counts")
 
     def _section(self, lines: Iterator[bytes], n: int, count: int, *, highest: bool) -> tuple[NGrams, bytes]:
@@ -140,46 +193,45 @@ class _Reader:
             if line.startswith(b"\\"):
                 if len(log10) != count:
                     self._fail(f"expected {count:,} {n}-grams as promised in the header, found {len(log10):,}")
-                shape = (len(log10), n)
-                return NGrams(np.array(words).reshape(shape), np.array(log10), np.array(backoff), np.array(numbers)), line
-            fields = line.split()
+                section = NGrams(np.array(words).reshape(-1, n), np.array(log10), np.array(backoff), np.array(numbers))
+                return section, line
+            fields = _fields(line)
             if len(fields) not in (n + 1, n + 2):
                 self._fail(f"expected a number, {n} word{'s' * (n > 1)} and at most one number more, found {_shown(line)}")
             if len(log10) == count:
                 self._fail(f"expected {count:,} {n}-grams as promised in the header, found more")
             log10.append(self._log10(fields[0]))
-            backoff.append(self._number(fields[n + 1]) if len(fields) == n + 2 else 0.0)
+            backoff.append(self._backoff(fields[n + 1]) if len(fields) == n + 2 else 0.0)
             if highest and backoff[-1] != 0:
                 self._fail(f"expected no back-off weight in the highest order, found {_shown(fields[n + 1])}")
-            words.extend([self._new(fields[1])] if n == 1 else [self._known(word) for word in fields[1 : n + 1]])
+            if n == 1:
+                self._check_text(fields[1])
+                words.append(self.ids.setdefault(_folded(fields[1]), len(self.ids)))
+            else:
+                words.extend([self._known(word) for word in fields[1 : n + 1]])
             numbers.append(self.number)
         self._cut(f"in the {n}-grams")
 
     def _log10(self, field: bytes) -> float:
-        value = self._number(field)
-        if value > 0:
+        value = _number(field)
+        if not value <= 0:
             self._fail(f"expected a log-probability of at most 0, found {_shown(field)}")
         return value
 
-    def _number(self, field: bytes) -> float:
-        try:
-            value = float(field)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value) or b"_" in field:  # Python reads 1_0 as ten
+    def _backoff(self, field: bytes) -> float:
+        value = _number(field)
+        if not math.isfinite(value):
             self._fail(f"expected a finite number, found {_shown(field)}")
         return value
 
-    def _new(self, word: bytes) -> int:
+    def _check_text(self, word: bytes) -> None:
         try:
             word.decode("utf-8")
         except UnicodeDecodeError:
             self._fail(f"expected UTF-8, found {_shown(word)}")
-        if word in self.ids:
-            self._fail(f"the word {_shown(word)} is there twice")
-        return self.ids.setdefault(word, len(self.ids))
 
     def _known(self, word: bytes) -> int:
+        word = _folded(word)
         if word not in self.ids:
             self._fail(f"expected words of the 1-grams, found {_shown(word)}")
         return self.ids[word]
@@ -189,10 +241,27 @@ class _Reader:
             self._fail(f"expected {heading}, found {_shown(line)}")
 
     def _cut(self, where: str) -> NoReturn:
-        raise LanguageModelError(f"{self.path}: line {self.number}: the file ends {where}, without \\end\\")
+        raise LanguageModelError(f"{self.name}: line {self.number}: the file ends {where}, without \\end\\")
 
     def _fail(self, problem: str) -> NoReturn:
-        raise LanguageModelError(f"{self.path}: line {self.number}: {problem}")
+        raise LanguageModelError(f"{self.name}: line {self.number}: {problem}")
+
+
+def _fields(line: bytes) -> list[bytes]:
+    """What stands between spaces and tabs.  Python also parts at vertical tabs and form feeds, which kenlm has in words."""
+    return re.findall(rb"[^ \t\r]+", line) if b"\v" in line or b"\f" in line else line.split()
+
+
+def _number(field: bytes) -> float:
+    """NaN for what is no number.  (Python reads 1_0 as ten.)"""
+    try:
+        return math.nan if b"_" in field else float(field)
+    except ValueError:
+        return math.nan
+
+
+def _folded(word: bytes) -> bytes:
+    return UNKNOWN.encode() if word == b"<UNK>" else word
 
 
 def _shown(line: bytes) -> str:

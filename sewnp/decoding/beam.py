@@ -14,27 +14,32 @@ from typing import NamedTuple
 import numpy as np
 
 from sewnp.ctc.alignment import forced_align
-from sewnp.ctc.decoding import Run, greedy_path
-from sewnp.ctc.prefix_search import ScoredText, check_search, greedy_text
-from sewnp.decoding.fusion import EMPTY, Fusion, Spelling, check_spelling
+from sewnp.ctc.greedy import Run, greedy_path, runs
+from sewnp.ctc.lattice import log_add
+from sewnp.ctc.prefix_search import Prefix, ScoredText, Spelling, check_search, ended, greedy_text
+from sewnp.decoding.fusion import EMPTY, Fusion, check_spelling
 from sewnp.decoding.language_model import LanguageModel
-from sewnp.errors import InputError
+from sewnp.errors import InputError, brief, check_real, check_whole
 from sewnp.types import Array
 
 SPARE_NODES = 2**15
 """How many prefixes may pile up before those that lead nowhere are forgotten: some megabytes of them."""
 
+LARGEST_WEIGHT = 1_000_000
+"""Of alpha, beta and the unknown offset: with more, scores would have no digits left for the sound, and in the end be infinite."""
+
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text that beam search proposes, and where in the clip its tokens are."""
+    """A text that beam search proposes, and where in the clip its tokens are: with a spelling, its words with one delimiter between two."""
 
     score: float
     """What hypotheses are ranked by, in nats: ``log_probability``, and with a language model what that adds."""
     log_probability: float
     """log of the summed probability of the text's paths that the search has followed."""
     spans: tuple[Run, ...]
-    """Its tokens in order, each with its frames on the text's likeliest path, that of :func:`forced_align`."""
+    """Its tokens in order, each with its frames on the text's likeliest path, that of :func:`forced_align`.  A delimiter has all frames
+    from the first to the last that it holds between its words; around them it has none."""
     probabilities: tuple[float, ...]
     """The largest probability that the network gave each token in its frames."""
 
@@ -64,52 +69,47 @@ class BeamSearch:
 
     def __post_init__(self) -> None:
         """Raises InputError for values that mean nothing."""
-        if not isinstance(self.beam_width, int) or self.beam_width < 1:
-            raise InputError(f"beam_width: expected an integer of at least 1, found {self.beam_width!r}")
-        if not self.min_token_log_prob <= 0:
-            raise InputError(f"min_token_log_prob: expected a log-probability of at most 0, found {self.min_token_log_prob}")
-        if not self.beam_threshold >= 0:
-            raise InputError(f"beam_threshold: expected at least 0, found {self.beam_threshold}")
-        for name in ("alpha", "beta", "unknown_offset"):
-            if not math.isfinite(getattr(self, name)):
-                raise InputError(f"{name}: expected a finite number, found {getattr(self, name)}")
-        if self.alpha < 0:
-            raise InputError(f"alpha: expected at least 0, found {self.alpha}")
+        check_whole("beam_width", self.beam_width, 1)
+        weight = f"a number from {-LARGEST_WEIGHT:,} to {LARGEST_WEIGHT:,}"
+        for name, least, most, expected in (
+            ("min_token_log_prob", -math.inf, 0.0, "a log-probability of at most 0"),
+            ("beam_threshold", 0.0, math.inf, "at least 0"),
+            ("alpha", 0.0, LARGEST_WEIGHT, f"a number from 0 to {LARGEST_WEIGHT:,}"),
+            ("beta", -LARGEST_WEIGHT, LARGEST_WEIGHT, weight),
+            ("unknown_offset", -LARGEST_WEIGHT, LARGEST_WEIGHT, weight),
+        ):
+            check_real(name, getattr(self, name), least, most, expected=expected)
+        if self.language_model is not None and not isinstance(self.language_model, LanguageModel):
+            raise InputError(
+                f"language_model: expected what LanguageModel.read makes of a file, found {brief(self.language_model)}"
+            )
 
     def decode(self, log_probs: Array, *, blank: int, spelling: Spelling | None = None, n_best: int = 1) -> list[Hypothesis]:
         """The best texts, best first: ``n_best`` of them, or as many as there are in the beam.  log_probs (T, V), floating.
 
         ``log_probs`` come from :func:`sewnp.layers.log_softmax`; everything is computed in float64.  ``spelling`` says what the
-        tokens spell, which only a language model needs to know.
+        tokens spell.  With it a text is its words, as in :func:`prefix_search`; a language model needs it.
 
         The first one's score is never below what greedy decoding would get: the log-probability of its path, and with a language
         model what that adds to its text.  Equal scores are ordered as :func:`prefix_search` orders them.
 
-        Raises InputError for what :func:`check_search` refuses, ``n_best`` below 1, and a language model without a ``spelling`` of
-        every token, or without a word delimiter in it; LanguageModelError where the vocabulary spells no word of the model's.
+        Raises InputError for what :func:`check_search` refuses, ``n_best`` below 1, and a language model without a ``spelling``, or
+        without a word delimiter in it; LanguageModelError where the vocabulary spells no word of the model's.
         """
-        log_probs = check_search(log_probs, blank, self.beam_width)
-        if n_best < 1:
-            raise InputError(f"n_best: expected at least 1, found {n_best}")
-        search = _Search(
-            log_probs,
-            blank,
-            self.beam_width,
-            self.min_token_log_prob,
-            self.beam_threshold,
-            None if self.language_model is None else self._fusion(self.language_model, spelling, log_probs.shape[1]),
-        )
-        return [_hypothesis(log_probs, text, search.begun(node), blank) for text, node in search.results()[:n_best]]
+        log_probs = check_search(log_probs, blank, self.beam_width, spelling)
+        check_whole("n_best", n_best, 1)
+        fusion = None if self.language_model is None else self._fusion(self.language_model, spelling)
+        search = _Search(log_probs, blank, self.beam_width, self.min_token_log_prob, self.beam_threshold, spelling, fusion)
+        return [search.hypothesis(found) for found in search.results()[:n_best]]
 
     def check_spelling(self, spelling: Spelling) -> None:
         """Raise as :meth:`decode` would for a vocabulary that the language model cannot be used with."""
         if self.language_model is not None:
             check_spelling(self.language_model, spelling)
 
-    def _fusion(self, model: LanguageModel, spelling: Spelling | None, vocab_size: int) -> Fusion:
-        if spelling is None or len(spelling.tokens) != vocab_size:
-            found = "none" if spelling is None else f"{len(spelling.tokens)}"
-            raise InputError(f"spelling: a language model needs the texts of all {vocab_size} tokens, found {found}")
+    def _fusion(self, model: LanguageModel, spelling: Spelling | None) -> Fusion:
+        if spelling is None:
+            raise InputError("spelling: a language model needs the text of each token, found none")
         return Fusion(model, spelling, alpha=self.alpha, beta=self.beta, unknown_offset=self.unknown_offset)
 
 
@@ -121,20 +121,23 @@ def beam_search(
     min_token_log_prob: float = -math.inf,
     beam_threshold: float = math.inf,
     fusion: Fusion | None = None,
+    spelling: Spelling | None = None,
 ) -> list[ScoredText]:
     """:func:`prefix_search` with ``fusion.bonus``, on arrays: same arguments, same texts, same scores to the last bit."""
-    log_probs = check_search(log_probs, blank, beam_width)
-    search = _Search(log_probs, blank, beam_width, min_token_log_prob, beam_threshold, fusion)
-    return [text for text, _ in search.results()]
+    log_probs = check_search(log_probs, blank, beam_width, spelling)
+    search = _Search(log_probs, blank, beam_width, min_token_log_prob, beam_threshold, spelling, fusion)
+    return [found.text for found in search.results()]
 
 
 class _Beam(NamedTuple):
     """The prefixes that are kept, best first: an entry for each in everything here."""
 
-    node: list[int]
+    node: Array
     """Its place in the tree."""
+    parent: Array
+    """That of the prefix before its last token; -1 for the empty prefix."""
     last: Array
-    """Its last token; -1 for the empty prefix."""
+    """Its last token.  The empty prefix has the delimiter's, as if a word had just ended, or without a delimiter -1."""
     in_blank: Array
     """Its paths that end in a blank, summed."""
     in_token: Array
@@ -147,81 +150,132 @@ class _Beam(NamedTuple):
     """The state of the word that is being spelled."""
 
 
+class _Found(NamedTuple):
+    """A text at the end of a search."""
+
+    text: ScoredText
+    nodes: list[int]
+    """Those in the beam that spell it; none where its probability is that of greedy's path."""
+
+
 class _Search:
     """A beam, run through the frames of a clip, and the tree that its prefixes stand in, each a node; the empty one is node 0."""
 
     def __init__(
-        self, log_probs: Array, blank: int, width: int, min_token_log_prob: float, threshold: float, fusion: Fusion | None
+        self,
+        log_probs: Array,
+        blank: int,
+        width: int,
+        min_token_log_prob: float,
+        threshold: float,
+        spelling: Spelling | None,
+        fusion: Fusion | None,
     ) -> None:
         self.log_probs, self.blank, self.width, self.threshold, self.fusion = log_probs, blank, width, threshold, fusion
-        self.tree = {0: (-1, -1, -1)}
-        """Of each node the prefix before it, the one token more, and the frame in which it came."""
-        self.children: dict[tuple[int, int], int] = {}
-        """The same the other way round: from prefix and token to node."""
+        self.spelling = spelling
+        self.delimiter = None if spelling is None else spelling.delimiter
+        self.size = log_probs.shape[1]
+        self.children: dict[int, int] = {}
+        """Of an edge of the tree, that is prefix times V plus the token more, the longer prefix."""
+        self.tree = {0: (-1, -1)}
+        """Of each node the edge to it, and the frame in which it came."""
         self.seen = {0: -1}
         """Of each node the last frame after which it was in the beam."""
         self.numbers, self.room = itertools.count(1), SPARE_NODES
+        self.column_of = np.full(self.size + 1, -1)
+        """Of each token, and of none, where it is among those that a frame has kept; -1 for nowhere."""
         sure, never, first = np.zeros(1), np.full(1, -np.inf), np.zeros(1, dtype=np.int64)
-        self.beam = _Beam([0], first - 1, sure, never, bonus=sure, context=first, word=first + EMPTY)
+        last = first - 1 if self.delimiter is None else first + self.delimiter
+        self.beam = _Beam(first, first - 1, last, sure, never, bonus=sure, context=first, word=first + EMPTY)
         kept = log_probs >= min_token_log_prob
         kept[np.arange(len(kept)), log_probs.argmax(axis=1)] = True
         pruned = np.where(kept, log_probs, -np.inf)
         kept[:, blank] = False
         for time, (frame, others) in enumerate(zip(pruned, kept, strict=True)):
             self._advance(time, frame, np.flatnonzero(others))
-            self.seen |= dict.fromkeys(self.beam.node, time)
+            self.seen |= dict.fromkeys(self.beam.node.tolist(), time)
             if len(self.tree) > self.room:
                 self._forget()
 
-    def results(self) -> list[tuple[ScoredText, int | None]]:
-        """The beam's texts as ended ones, best first, each with its node; none for greedy's text, where that is not by the beam."""
+    def results(self) -> list[_Found]:
+        """The beam's texts as ended ones, best first, and that of greedy decoding."""
         beam = self.beam
-        totals = scores = np.logaddexp(beam.in_blank, beam.in_token)
+        bonuses = np.zeros(len(beam.node))
         if self.fusion is not None:
             ends = [self.fusion.finish(*pair) for pair in zip(beam.context.tolist(), beam.word.tolist(), strict=True)]
             word_gain, end_gain = np.array(ends).T
-            scores = totals + (beam.bonus + word_gain + end_gain)
-        found: dict[tuple[int, ...], tuple[ScoredText, int | None]] = {}
-        for node, score, total in zip(beam.node, scores.tolist(), totals.tolist(), strict=True):
-            tokens = tuple(self.tree[each][1] for each in self._chain(node)[1:])
-            found[tokens] = (ScoredText(tokens, score, total), node)
+            bonuses = beam.bonus + word_gain + end_gain
+        found: dict[tuple[object, ...], tuple[Prefix, float, float, list[int]]] = {}
+        totals = log_add(beam.in_blank, beam.in_token)
+        for node, total, bonus in zip(beam.node.tolist(), totals.tolist(), bonuses.tolist(), strict=True):
+            text, tokens = ended(self._prefix(node), self.spelling)
+            tokens, before, bonus, nodes = found.get(text, (tokens, -math.inf, bonus, []))
+            found[text] = (tokens, float(log_add(before, total)), bonus, [*nodes, node])
         greedy, path = greedy_text(self.log_probs, self.blank)
-        if greedy not in found or found[greedy][0].log_probability < path:
-            bonus = 0.0 if self.fusion is None else self.fusion.bonus(greedy, True)
-            found[greedy] = (ScoredText(greedy, path + bonus, path), None)
-        return sorted(found.values(), key=lambda pair: pair[0].score, reverse=True)[: self.width]
+        text, tokens = ended(greedy, self.spelling)
+        if text not in found or found[text][1] < path:
+            found[text] = (tokens, path, 0.0 if self.fusion is None else self.fusion.bonus(tokens, True), [])
+        texts = [_Found(ScoredText(tokens, total + bonus, total), nodes) for tokens, total, bonus, nodes in found.values()]
+        return sorted(texts, key=lambda found: found.text.score, reverse=True)[: self.width]
 
-    def begun(self, node: int | None) -> tuple[Array, Array]:
+    def hypothesis(self, found: _Found) -> Hypothesis:
+        """With the frames of its tokens, each token's run on the likeliest path among those that the search has followed."""
+        ways: dict[Prefix, int | None] = {}
+        for node in sorted(found.nodes, key=lambda node: len(self._chain(node))):  # of two that differ in a last delimiter the
+            ways[ended(self._prefix(node), self.spelling)[1]] = node  # longer has the bounds of both
+        aligned = [
+            forced_align(
+                self.log_probs, np.array(tokens, int), blank=self.blank, begun=self.begun(node, tokens), delimiter=self.delimiter
+            )
+            for tokens, node in (ways or {found.text.tokens: None}).items()
+        ]
+        spans = max(aligned, key=lambda path: path.log_probability).spans
+        highest = [float(self.log_probs[span.start : span.end, span.token].max()) for span in spans]
+        return Hypothesis(*found.text[1:], spans, tuple(math.exp(min(0.0, each)) for each in highest))
+
+    def begun(self, node: int | None, tokens: Prefix) -> tuple[Array, Array]:
         """How many tokens of a text its paths have begun after each frame, at least and at most: (T,) each.  None: on greedy's path.
 
         A path has begun k tokens when it stands on the text's prefix of k tokens, and so not before that prefix came to the tree, and
-        not after it, and all shorter ones, were last in the beam.
+        not after it, and all shorter ones, were last in the beam.  One delimiter more at the end begins nothing.
         """
+        frames = np.arange(len(self.log_probs))
         if node is None:
-            path = greedy_path(self.log_probs)
-            count = np.cumsum((path != self.blank) & (np.diff(path, prepend=self.blank) != 0))
-            return count, count
-        chain, frames = self._chain(node), np.arange(len(self.log_probs))
-        came, seen = [self.tree[each][2] for each in chain], np.maximum.accumulate([self.seen[each] for each in chain])
-        return np.searchsorted(seen, frames), np.searchsorted(came, frames, side="right") - 1
+            heard, count, counts = runs(greedy_path(self.log_probs)), 0, np.zeros(len(frames), dtype=np.int64)
+            for token, start, _ in heard:
+                if count < len(tokens) and token == tokens[count]:
+                    count += 1
+                    counts[start:] = count
+            return counts, counts
+        chain = self._chain(node)
+        came, seen = [self.tree[each][1] for each in chain], np.maximum.accumulate([self.seen[each] for each in chain])
+        fewest, most = np.searchsorted(seen, frames), np.searchsorted(came, frames, side="right") - 1
+        return np.minimum(fewest, len(tokens)), np.minimum(most, len(tokens))
+
+    def _prefix(self, node: int) -> Prefix:
+        return tuple(self.tree[each][0] % self.size for each in self._chain(node)[1:])
 
     def _chain(self, node: int) -> list[int]:
         """The nodes of a prefix, from the empty one to it."""
         chain = [node]
-        while chain[-1]:
-            chain.append(self.tree[chain[-1]][0])
+        while node:
+            node = self.tree[node][0] // self.size
+            chain.append(node)
         return chain[::-1]
 
     def _advance(self, time: int, frame: Array, tokens: Array) -> None:
         """One frame (V,), -inf where a token is pruned; ``tokens`` (K,) are the others, ascending and without the blank."""
         beam, width = self.beam, len(self.beam.node)
-        total = np.logaddexp(beam.in_blank, beam.in_token)
+        total = log_add(beam.in_blank, beam.in_token)
+        before, again = beam.in_token, beam.in_blank  # of the last token once more: without a blank between, and with one
+        if self.delimiter is not None:
+            between = beam.last == self.delimiter  # two words, where all delimiters are one
+            before, again = np.where(between, total, before), np.where(between, -np.inf, again)
         stay_blank = total + frame[self.blank]
-        stay_token = beam.in_token + frame[beam.last]  # the empty prefix has no last token, and no path that ends in it
-        again = beam.last[:, None] == tokens
-        grown = np.where(again, beam.in_blank[:, None], total[:, None]) + frame[tokens]  # (W, K)
+        stay_token = before + frame[beam.last]  # without a delimiter no path of the empty prefix ends in a token
+        grown = np.where(beam.last[:, None] == tokens, again[:, None], total[:, None]) + frame[tokens]  # (W, K)
         self._merge(stay_token, grown, tokens)
-        ranks = np.concatenate([np.logaddexp(stay_blank, stay_token), grown.ravel()])
+        ranks = np.concatenate([log_add(stay_blank, stay_token), grown.ravel()])
         if self.fusion is not None:
             bonus, context, word = self._speak(self.fusion, tokens)
             pending = self.fusion.pending(np.concatenate([beam.word, word.ravel()]))
@@ -233,23 +287,25 @@ class _Search:
         rows[grows], columns = places
         last, in_blank, in_token = beam.last[rows], stay_blank[rows], stay_token[rows]
         last[grows], in_blank[grows], in_token[grows] = tokens[columns], -np.inf, grown[places]
-        node = [beam.node[row] for row in rows.tolist()]
-        for i, token in zip(grows.tolist(), tokens[columns].tolist(), strict=True):
-            node[i] = self._child(node[i], token, time)
-        self.beam = _Beam(node, last, in_blank, in_token, beam.bonus[rows], beam.context[rows], beam.word[rows])
+        node, parent = beam.node[rows], beam.parent[rows]
+        parent[grows] = node[grows]
+        node[grows] = self._grow(node[grows] * self.size + tokens[columns], time)
+        self.beam = _Beam(node, parent, last, in_blank, in_token, beam.bonus[rows], beam.context[rows], beam.word[rows])
         if self.fusion is not None:
             self.beam.bonus[grows], self.beam.context[grows], self.beam.word[grows] = bonus[places], context[places], word[places]
 
     def _merge(self, stay_token: Array, grown: Array, tokens: Array) -> None:
         """Give what grows into a prefix of the beam to that prefix, in place.  stay_token (W,), grown (W, K)."""
-        row_of = {node: row for row, node in enumerate(self.beam.node)}
-        column_of = {token: column for column, token in enumerate(tokens.tolist())}
-        edges = [self.tree[node][:2] for node in self.beam.node]
-        there = [(i, row_of[p], column_of[c]) for i, (p, c) in enumerate(edges) if p in row_of and c in column_of]
-        if there:
-            into, *place = map(list, zip(*there, strict=True))
-            stay_token[into] = np.logaddexp(stay_token[into], grown[*place])
-            grown[*place] = -np.inf
+        beam = self.beam
+        row_of = dict(zip(beam.node.tolist(), itertools.count(), strict=False))
+        rows = np.array([row_of.get(parent, -1) for parent in beam.parent.tolist()])
+        self.column_of[tokens] = np.arange(len(tokens))
+        columns = self.column_of[beam.last]
+        self.column_of[tokens] = -1
+        there = np.flatnonzero((rows >= 0) & (columns >= 0))
+        place = rows[there], columns[there]
+        stay_token[there] = log_add(stay_token[there], grown[place])
+        grown[place] = -np.inf
 
     def _speak(self, fusion: Fusion, tokens: Array) -> tuple[Array, Array, Array]:
         """Of each prefix that grows its bonus, context and word, (W, K) each."""
@@ -270,29 +326,23 @@ class _Search:
             good = np.concatenate([above, level[: self.width - len(above)]])
         return good[np.argsort(-ranks[good], kind="stable")]
 
-    def _child(self, node: int, token: int, time: int) -> int:
-        """The node of a prefix with one token more: a new one, or that which it had when it was in the beam before."""
-        child = self.children.get((node, token))
-        if child is None:
-            child = self.children[node, token] = next(self.numbers)
-            self.tree[child] = (node, token, time)
-        return child
+    def _grow(self, edges: Array, time: int) -> list[int]:
+        """The nodes at the ends of edges: new ones, or those that were there when they were in the beam before."""
+        keys = edges.tolist()
+        new = [edge for edge in keys if edge not in self.children]
+        born = list(itertools.islice(self.numbers, len(new)))
+        self.children.update(zip(new, born, strict=True))
+        self.tree.update(zip(born, zip(new, itertools.repeat(time)), strict=False))
+        return [self.children[edge] for edge in keys]
 
     def _forget(self) -> None:
         """Drop the nodes that nothing in the beam begins with.  Such a prefix may come again, but not while its old node matters."""
         kept = {0}
-        for node in self.beam.node:
+        for node in self.beam.node.tolist():
             while node not in kept:
                 kept.add(node)
-                node = self.tree[node][0]
+                node = self.tree[node][0] // self.size
         self.tree = {node: self.tree[node] for node in kept}
         self.seen = {node: self.seen[node] for node in kept}
-        self.children = {self.tree[node][:2]: node for node in kept - {0}}
+        self.children = {self.tree[node][0]: node for node in kept - {0}}
         self.room = 2 * len(kept) + SPARE_NODES
-
-
-def _hypothesis(log_probs: Array, text: ScoredText, begun: tuple[Array, Array], blank: int) -> Hypothesis:
-    """Find the frames of a text, each token's run on its likeliest path among those that the search has followed."""
-    spans = forced_align(log_probs, np.array(text.tokens, dtype=np.int64), blank=blank, begun=begun).spans
-    probabilities = [math.exp(min(0.0, float(log_probs[span.start : span.end, span.token].max()))) for span in spans]
-    return Hypothesis(text.score, text.log_probability, spans, tuple(probabilities))

@@ -13,26 +13,20 @@ but for an unfinished word, where pyctcdecode takes the offset for a natural log
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass
 
 import numpy as np
 
+from sewnp.ctc.prefix_search import Prefix, Spelling
 from sewnp.decoding.language_model import Context, LanguageModel
-from sewnp.errors import InputError, LanguageModelError, brief
+from sewnp.errors import InputError, LanguageModelError, brief, printable
 from sewnp.types import Array
 
 EMPTY, UNKNOWN = 0, 1
 """States of the word that is being spelled: nothing yet; what no known word begins with."""
 
 
-@dataclass(frozen=True)
-class Spelling:
-    """What a vocabulary's tokens spell."""
-
-    tokens: tuple[str, ...]
-    """The text of each id."""
-    delimiter: int | None
-    """The id of the token between words; None where there is no such token."""
+LEAST_LOG10 = -1e9
+"""What the log-probability of an impossible word is taken for: a text with one comes behind all others, and a weight of 0 is still 0."""
 
 
 class Fusion:
@@ -44,7 +38,7 @@ class Fusion:
     def __init__(self, model: LanguageModel, spelling: Spelling, *, alpha: float, beta: float, unknown_offset: float) -> None:
         check_spelling(model, spelling)
         assert spelling.delimiter is not None  # just checked
-        self.model, self.tokens, self.delimiter = model, spelling.tokens, spelling.delimiter
+        self.model, self.spelling, self.tokens, self.delimiter = model, spelling, spelling.tokens, spelling.delimiter
         self.beta, self.unknown_offset = beta, unknown_offset
         self.scale = alpha * math.log(10)
         self.contexts: list[Context] = [model.start]
@@ -56,21 +50,15 @@ class Fusion:
         self.steps[UNKNOWN] = UNKNOWN
         self.steps[UNKNOWN, self.delimiter] = EMPTY
 
-    def bonus(self, prefix: tuple[int, ...], ended: bool) -> float:
+    def bonus(self, prefix: Prefix, ended: bool) -> float:
         """What the language model adds to a prefix, or to a text that has ended.  The plain version of everything below."""
-        words = [""]
-        for token in prefix:
-            if token == self.delimiter:
-                words.append("")
-            else:
-                words[-1] += self.tokens[token]
-        *finished, last = words
+        *finished, last = words = [self.spelling.text(piece) for piece in self.spelling.split(prefix)]
         total, context = 0.0, self.model.start
         for word in filter(None, words if ended else finished):
             gain, context = self._gain(context, self.model.index(word))
             total += gain
         if ended:
-            return total + self.scale * self.model.score(context, self.model.end)[0]
+            return total + self._end(context)
         known = any(word.startswith(last) for word in self.model.spellings)
         return total + (0.0 if known or not last else self.scale * self.unknown_offset)
 
@@ -100,12 +88,15 @@ class Fusion:
     def finish(self, context: int, state: int) -> tuple[float, float]:
         """The gains of ending the text here: its last word, and its end."""
         gain, after = self.close(context, state)
-        return gain, self.scale * self.model.score(self.contexts[after], self.model.end)[0]
+        return gain, self._end(self.contexts[after])
 
     def _gain(self, context: Context, word: int) -> tuple[float, Context]:
         log10, after = self.model.score(context, word)
         offset = self.unknown_offset if word == self.model.unknown else 0.0
-        return self.scale * (log10 + offset) + self.beta, after
+        return self.scale * max(log10 + offset, LEAST_LOG10) + self.beta, after
+
+    def _end(self, context: Context) -> float:
+        return self.scale * max(self.model.score(context, self.model.end)[0], LEAST_LOG10)
 
     def _fill(self, state: int) -> None:
         """The row of a state: which known words go on like this, token by token."""
@@ -136,5 +127,5 @@ def check_spelling(model: LanguageModel, spelling: Spelling) -> None:
     if not any(letters.issuperset(word) for word in model.spellings):
         found = brief(model.spellings[0]) if model.spellings else "no word at all"
         raise LanguageModelError(
-            f"{model.name}: expected words spelled with the vocabulary's letters {brief(''.join(sorted(letters)))}, found {found}"
+            f"{printable(model.name)}: expected words spelled with the vocabulary's letters {brief(''.join(sorted(letters)))}, found {found}"
         )

@@ -17,16 +17,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from sewnp.decoding.arpa import NGrams, read_arpa
+from sewnp.decoding.arpa import UNKNOWN, NGrams, read_arpa
 from sewnp.errors import LanguageModelError, brief
+from sewnp.files import path_name
 from sewnp.types import Array
 
-BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+BEGIN, END = "<s>", "</s>"
 UNKNOWN_LOG10 = -100.0
 """kenlm's log10 probability of an unknown word where the file has none."""
 
@@ -56,24 +56,25 @@ class LanguageModel:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "LanguageModel":
-        """From an ARPA file, text or gzip.
+        """From an ARPA file: text, gzip, bzip2 or xz.
 
-        Raises LanguageModelError for what :func:`read_arpa` refuses, for a file without ``<s>`` or ``</s>``, and for an n-gram that is
-        there twice or whose first words are not among the shorter ones, naming file and line.
+        Raises LanguageModelError for what :func:`read_arpa` refuses, for a file without ``<s>`` or ``</s>``, and for an n-gram whose first
+        words are not among the shorter ones, naming file and line.
         """
         words, sections = read_arpa(path)
         index = {word: i for i, word in enumerate(words)}
         for marker in (BEGIN, END):
             if marker not in index:
-                raise LanguageModelError(f"{Path(path)}: the 1-grams lack {marker}")
-        unigrams = sections[0]
-        log10, backoff = unigrams.log10, unigrams.backoff
-        if UNKNOWN not in index:
-            index[UNKNOWN] = len(index)
-            log10, backoff = np.append(log10, UNKNOWN_LOG10), np.append(backoff, 0.0)
+                raise LanguageModelError(f"{path_name(path)}: the 1-grams lack {marker}")
+        index.setdefault(UNKNOWN, len(index))
+        log10, backoff = np.full(len(index), UNKNOWN_LOG10), np.zeros(len(index))
+        of_row = sections[0].words[:, 0]
+        last_unknown = np.flatnonzero(of_row == index[UNKNOWN])[-1:]
+        rows = np.append(np.arange(len(of_row))[::-1], last_unknown)  # the first of each word is written last
+        log10[of_row[rows]], backoff[of_row[rows]] = sections[0].log10[rows], sections[0].backoff[rows]
         orders = [Order(np.arange(len(index)), log10, backoff)]
         for section in sections[1:]:
-            orders.append(_table(section, orders, words, Path(path)))
+            orders.append(_table(section, orders, words, path_name(path)))
         return cls(str(path), index, tuple(orders))
 
     @property
@@ -139,7 +140,7 @@ class LanguageModel:
         return place
 
 
-def _table(section: NGrams, below: list[Order], words: list[str], path: Path) -> Order:
+def _table(section: NGrams, below: list[Order], words: list[str], name: str) -> Order:
     """A section as a sorted table."""
     ngrams = section.words
     size = len(below[0].keys)
@@ -153,15 +154,11 @@ def _table(section: NGrams, below: list[Order], words: list[str], path: Path) ->
         place = np.minimum(order.keys.searchsorted(key), len(order.keys) - 1)
         found &= order.keys[place] == key
     if not found.all():
-        _fail(section, words, int(found.argmin()), path, f"expected its first words among the {len(below)}-grams")
+        row = int(found.argmin())
+        ngram = brief(" ".join(words[i] for i in ngrams[row]))
+        raise LanguageModelError(
+            f"{name}: line {section.lines[row]}: {ngram}: expected its first words among the {len(below)}-grams"
+        )
     keys = place * size + ngrams[:, -1]
-    ordered = np.argsort(keys, kind="stable")
-    twice = np.flatnonzero(np.diff(keys[ordered]) == 0)
-    if len(twice):
-        _fail(section, words, int(ordered[twice[0] + 1]), path, "this n-gram is there twice")
-    return Order(keys[ordered], section.log10[ordered], section.backoff[ordered])
-
-
-def _fail(section: NGrams, words: list[str], row: int, path: Path, problem: str) -> None:
-    ngram = " ".join(words[i] for i in section.words[row])
-    raise LanguageModelError(f"{path}: line {section.lines[row]}: {brief(ngram)}: {problem}")
+    keys, firsts = np.unique(keys, return_index=True)
+    return Order(keys, section.log10[firsts], section.backoff[firsts])

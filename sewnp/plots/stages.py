@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sewnp.ctc.decoding import runs
+from sewnp.ctc.greedy import runs
 from sewnp.errors import check_shape
 from sewnp.plots.style import COLORS, GREY, Axes, axes_or_new, whole_ticks, with_bar
 from sewnp.speech.words import Word

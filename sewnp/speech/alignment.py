@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sewnp.ctc.alignment import forced_align, frames_needed, span_probability
-from sewnp.ctc.lattice import ctc_alpha, ctc_beta, log_likelihood, posteriors
+from sewnp.ctc.alignment import forced_align, frames_needed
+from sewnp.ctc.band import probabilities_inside
 from sewnp.errors import InputError, check_shape
 from sewnp.layers.softmax import log_softmax
 from sewnp.speech.spelling import Spelled, delimiter_id, spell
@@ -27,8 +27,8 @@ class Alignment:
     """Each with its characters, as the caller wrote them.  Their probability is how sure the place is, the text given:
     :func:`sewnp.ctc.span_probability` of their tokens in these frames."""
     log_likelihood: float
-    """log p(text | audio), the natural logarithm, over *all* paths that spell the text: at most 0, and comparable between texts for
-    the same clip.  The places say where, this says whether."""
+    """log p(text | audio), the natural logarithm, over *all* paths that spell the text, of a long clip those near the likeliest: at most 0,
+    and comparable between texts for the same clip.  The places say where, this says whether."""
     duration: float
     """Seconds of sound."""
 
@@ -53,7 +53,8 @@ def align_logits(
 ) -> Alignment:
     """When each word and character of a text was said.  logits (T, V) -> :class:`Alignment`; ``duration`` in seconds.
 
-    Places come from the likeliest path (:func:`sewnp.ctc.forced_align`), probabilities and the likelihood from all paths, in float64.
+    Places come from the likeliest path (:func:`sewnp.ctc.forced_align`), probabilities and the likelihood from all paths
+    (:func:`sewnp.ctc.probabilities_inside`: of a long clip from those near it, to 1e-3), in float64.
     Times are frames times ``seconds_per_frame``, as in :func:`~sewnp.speech.transcript.transcript_from_logits`.
 
     Raises TokenizerError for a text that the vocabulary cannot spell, saying which characters and where; InputError for a text
@@ -67,23 +68,23 @@ def align_logits(
     targets, firsts = _targets(words, delimiter_id(tokenizer, vocab_size=vocab_size))
     _check_fit(targets, len(logits), seconds_per_frame, duration)
     log_probs = log_softmax(logits.astype(np.float64))
-    spans = forced_align(log_probs, targets, blank=blank).spans
-    problem = log_probs[None], [targets], [len(logits)], [len(targets)]
-    alpha = ctc_alpha(*problem, blank=blank)
-    occupancy = posteriors(alpha, ctc_beta(*problem, blank=blank))[0]
+    path = forced_align(log_probs, targets, blank=blank)
+    ranges = np.zeros((2, len(logits), 2), dtype=np.int64)  # the states of each frame's character, and of its word
+    for tokens, first in zip(words, firsts, strict=True):
+        end = first + len(tokens)
+        for level, begin, stop in [*((0, i, i + 1) for i in range(first, end)), (1, first, end)]:
+            ranges[level, path.spans[begin].start : path.spans[stop - 1].end] = 2 * begin + 1, 2 * stop
+    inside, likelihood = probabilities_inside(log_probs, targets, path.states, ranges, blank=blank)
 
-    def placed(tokens: list[Spelled], first: int) -> Character:
-        last = first + len(tokens) - 1
-        start, end = spans[first].start, spans[last].end
-        probability = span_probability(occupancy, (first, last + 1), (start, end))
+    def placed(tokens: list[Spelled], first: int, inside: Array) -> Character:
+        start, end = path.spans[first].start, path.spans[first + len(tokens) - 1].end
         piece = text[tokens[0].start : tokens[-1].end]
-        return Character(piece, float(start * seconds_per_frame), float(end * seconds_per_frame), probability)
+        return Character(piece, float(start * seconds_per_frame), float(end * seconds_per_frame), float(inside[start:end].mean()))
 
     def word(tokens: list[Spelled], first: int) -> Word:
-        characters = tuple(placed([token], first + i) for i, token in enumerate(tokens))
-        return Word(**vars(placed(tokens, first)), characters=characters)
+        characters = tuple(placed([token], first + i, inside[0]) for i, token in enumerate(tokens))
+        return Word(**vars(placed(tokens, first, inside[1])), characters=characters)
 
-    likelihood = float(log_likelihood(alpha, [len(logits)], [len(targets)])[0])
     placed_words = tuple(word(tokens, first) for tokens, first in zip(words, firsts, strict=True))
     return Alignment(" ".join(text.split()), placed_words, min(0.0, likelihood), duration)  # rounding may carry log 1 past 0
 

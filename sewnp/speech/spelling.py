@@ -51,10 +51,12 @@ def spelling_tokens(tokenizer: CTCTokenizer, *, vocab_size: int | None = None) -
 
 
 def delimiter_id(tokenizer: CTCTokenizer, *, vocab_size: int | None = None) -> int | None:
-    """The token between two words; None for a vocabulary without one."""
+    """The token between two words; None for a vocabulary without one, or where it is the blank, which spells nothing."""
     delimiter = tokenizer.special["word_delimiter_token"]
     index = None if delimiter is None else tokenizer.id_of(delimiter)
-    return None if index is None or (vocab_size is not None and index >= vocab_size) else index
+    return (
+        None if index == tokenizer.pad_token_id or (vocab_size is not None and index is not None and index >= vocab_size) else index
+    )
 
 
 def vocabulary_spelling(tokenizer: CTCTokenizer, vocab_size: int) -> Spelling:

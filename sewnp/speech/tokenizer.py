@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.ctc.decoding import runs
+from sewnp.ctc.greedy import runs
 from sewnp.errors import InputError, TokenizerError, brief
-from sewnp.speech.vocabulary import AddedToken, all_added, base_vocabulary, mapping, named_tokens, stored_tokens
+from sewnp.speech.vocabulary import AddedToken, all_added, base_vocabulary, check_length, mapping, named_tokens, stored_tokens
 
 # transformers' clean-up of English: the spaces around each of these go, one after the other.
 CLEAN_UP = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
@@ -89,6 +89,7 @@ class CTCTokenizer:
         for key, kind, default in (("do_lower_case", bool, False), ("replace_word_delimiter_char", str, " ")):
             if not isinstance(config.get(key, default), kind):
                 raise TokenizerError(f"tokenizer_config.json: {key}: expected a {kind.__name__}, found {brief(config[key])}")
+        check_length("tokenizer_config.json: replace_word_delimiter_char", config.get("replace_word_delimiter_char", " "))
         encoder = base_vocabulary(vocab, config.get("target_lang"))
         special, unnamed, config = named_tokens(config)
         if special["pad_token"] is None:

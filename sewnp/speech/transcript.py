@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sewnp.ctc.decoding import greedy_path
+from sewnp.ctc.greedy import greedy_path
 from sewnp.decoding import BeamSearch
-from sewnp.errors import InputError, check_shape
+from sewnp.errors import InputError, brief, check_shape
 from sewnp.layers.softmax import log_softmax, softmax
 from sewnp.speech import cues
 from sewnp.speech.spelling import vocabulary_spelling
@@ -86,6 +86,8 @@ def transcript_from_logits(
     check_shape("logits", logits, (None, None))
     if logits.shape[1] == 0 or not np.isfinite(logits.max(axis=1)).all():
         raise InputError("logits: expected a finite maximum in every frame, found NaN, infinity, or no tokens at all")
+    if decoder is not None and not isinstance(decoder, BeamSearch):
+        raise InputError(f"decoder: expected a BeamSearch or None, found {brief(decoder)}")
     path = greedy_path(logits) if decoder is None else _best_path(logits, tokenizer, decoder)
     text, characters, words = tokenizer.offsets(path)
     best = softmax(logits)[np.arange(len(path)), path]  # (T,), the probability of each frame's token
@@ -111,8 +113,7 @@ def transcript_from_logits(
 
 def _best_path(logits: Array, tokenizer: CTCTokenizer, decoder: BeamSearch) -> Array:
     """The token at each frame, (T,), on the likeliest path of the decoder's best text."""
-    spelling = None if decoder.language_model is None else vocabulary_spelling(tokenizer, logits.shape[1])
-    blank = tokenizer.pad_token_id
+    blank, spelling = tokenizer.pad_token_id, vocabulary_spelling(tokenizer, logits.shape[1])
     best = decoder.decode(log_softmax(logits.astype(np.float64)), blank=blank, spelling=spelling)[0]
     path = np.full(len(logits), blank)
     for token, start, end in best.spans:

@@ -21,6 +21,10 @@ DEFAULTS: Mapping[str, str | None] = {
 }
 
 
+LONGEST_TOKEN = 256
+"""Characters: published ones have up to 30.  Spelling tries all lengths at each character of a text."""
+
+
 class AddedToken(NamedTuple):
     """A token that is found in the text before it is spelled, in the fields of ``added_tokens_decoder``."""
 
@@ -61,6 +65,7 @@ def base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
     for token, index in tokens.items():
         if not isinstance(token, str):
             raise TokenizerError(f"{name}: expected a token, found {brief(token)}")
+        check_length(name, token)
         check_whole(f"{name}: {brief(token)}", index, error=TokenizerError)
         if index in owner:
             raise TokenizerError(f"{name}: {brief(token)}: the id {brief(index)} is taken by {brief(owner[index])}")
@@ -68,11 +73,20 @@ def base_vocabulary(vocab: Any, language: Any) -> dict[str, int]:
     return tokens
 
 
+def check_length(name: str, token: str) -> None:
+    """Raise TokenizerError for a token that is longer than any that is meant."""
+    if len(token) > LONGEST_TOKEN:
+        raise TokenizerError(
+            f"{name}: expected tokens of at most {LONGEST_TOKEN} characters, found {brief(token)} of {len(token):,}"
+        )
+
+
 def _content(key: str, token: Any) -> str | None:
     """A special token as text: files give it as such, or as an object with its flags."""
     content = token.get("content") if isinstance(token, Mapping) else token
     if content is not None and not isinstance(content, str):
         raise TokenizerError(f"tokenizer_config.json: {printable(str(key))}: expected a token, found {brief(token)}")
+    check_length(f"tokenizer_config.json: {printable(str(key))}", content or "")
     return content or None
 
 
@@ -98,6 +112,8 @@ def named_tokens(config: dict[str, Any]) -> tuple[dict[str, str | None], list[st
 def stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special_tokens: Sequence[str]) -> dict[int, AddedToken]:
     """The added tokens that the files name, by id."""
     for content, index in legacy.items():
+        if not isinstance(content, str):
+            raise TokenizerError(f"added_tokens.json: expected a token, found {brief(content)}")
         check_whole(f"added_tokens.json: {brief(content)}", index, error=TokenizerError)
     special = set(special_tokens)
     stored = {i: AddedToken(token, special=token in special, normalized=token not in special) for token, i in legacy.items()}
@@ -108,6 +124,8 @@ def stored_tokens(config: Mapping[str, Any], legacy: Mapping[str, Any], special_
                 f"tokenizer_config.json: added_tokens_decoder: {printable(str(key))}: expected an id and its token, found {brief(value)}"
             )
         stored[int(key)] = AddedToken(**fields)
+    for token in stored.values():
+        check_length("tokenizer_config.json: added tokens", token.content)
     return stored
 
 

@@ -54,12 +54,15 @@ def test_a_picture(clip: str, tmp_path: Path) -> None:
 
 def test_errors_are_one_line(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "book.txt").write_bytes(b"A " * 2**20 + b"B")
     for arguments, message in [
         ([clip, "THREE 1"], "text: the vocabulary cannot spell '1' (character 7, in '1')"),
         ([clip, TEXT * 9], "text: does not fit into the clip: "),
         ([clip, ""], "text: expected at least one word, found ''"),
         ([clip, f"@{tmp_path / 'gone.txt'}"], f"{tmp_path / 'gone.txt'}: no such file"),
         ([clip, f"@{tmp_path / 'latin.txt'}"], f"{tmp_path / 'latin.txt'}: expected UTF-8, found b'\\xe9' at byte 3"),
+        ([clip, f"@{tmp_path / 'book.txt'}"], f"{tmp_path / 'book.txt'}: expected at most 2,097,152 bytes"),
+        ([clip, "@/dev/zero"], "/dev/zero: expected a regular file, found a pipe or device"),
         (["gone.wav", TEXT], "gone.wav: no such file"),
         ([clip, TEXT, "--model", "digit-words"], "digit-words: aligning needs a CTC head"),
         ([clip, TEXT, "-o", str(tmp_path / "no" / "a.tsv")], f"{tmp_path / 'no' / 'a.tsv'}: could not be written: No such file"),

@@ -55,8 +55,9 @@ def test_equals_the_best_of_all_paths_and_settles_ties_as_it_says(seed):
     rng = np.random.default_rng(seed)
     frames, vocab_size, longest, impossible = int(rng.integers(1, 7)), int(rng.integers(2, 4)), seed % 4, 0.2 * (seed % 3 == 0)
     blank = int(rng.integers(vocab_size))
-    log_probs = -rng.integers(1, 4, (frames, vocab_size)) / 4
+    log_probs = -rng.integers(5, 8, (frames, vocab_size + 1)) / 4
     log_probs[rng.random(log_probs.shape) < impossible] = -np.inf
+    log_probs[:, vocab_size] = -np.inf  # a forbidden token, which may have had what is missing to 1
     target = random_target(rng, vocab_size, longest, blank)
     scored = {
         path: sum(log_probs[t, token] for t, token in enumerate(path)) for path in spelling_paths(frames, vocab_size, target, blank)
@@ -182,6 +183,8 @@ UNIFORM = np.log(np.full((3, 4), 0.25))
         (lambda: forced_align(UNIFORM * np.nan, [1], blank=0), "log_probs: expected log-probabilities, found NaN"),
         (lambda: forced_align(-UNIFORM * np.inf, [1], blank=0), "a log-probability below"),
         (lambda: forced_align(UNIFORM - np.inf, [1], blank=0), "log_probs: every path .* crosses a log-probability of -inf"),
+        (lambda: forced_align(UNIFORM, [1], blank=0, delimiter=4), "delimiter: expected a whole number from 0 to 3, found 4"),
+        (lambda: forced_align(UNIFORM, [1], blank=0, delimiter=0), "delimiter: expected a token other than the blank 0"),
         (lambda: frames_needed([[1]]), r"targets: expected shape \(\*,\)"),
         (lambda: span_probability(np.zeros((3, 5)), (1, 1), (0, 1)), r"tokens: expected 0 <= start < end <= 2, found \(1, 1\)"),
         (lambda: span_probability(np.zeros((3, 5)), (0, 3), (0, 1)), r"tokens: expected 0 <= start < end <= 2, found \(0, 3\)"),

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sewnp.ctc import ctc_alpha, ctc_beta, extended_targets, log_likelihood, posteriors
+from sewnp.ctc import ctc_alpha, ctc_beta, ctc_loss, extended_targets, forced_align, log_likelihood, posteriors, prefix_search
+from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError
+from sewnp.layers import log_softmax, softmax
 
 few = settings(max_examples=80, deadline=None, derandomize=True)
 seeds = st.integers(0, 10**6)
@@ -178,14 +180,15 @@ def test_any_integer_dtype_will_do(integer):
 @pytest.mark.parametrize("frames", [0, 2])
 def test_no_samples_no_frames_and_no_tokens_are_legal_sizes(frames):
     for batch in (0, 2):
-        arguments = np.zeros((batch, frames, 3)), np.zeros((batch, 0), int), np.full(batch, frames), np.zeros(batch, int)
+        sure = np.broadcast_to([-np.inf, -np.inf, 0.0], (batch, frames, 3))
+        arguments = sure, np.zeros((batch, 0), int), np.full(batch, frames), np.zeros(batch, int)
         alpha, beta = ctc_alpha(*arguments, blank=2), ctc_beta(*arguments, blank=2)
         assert alpha.shape == beta.shape == posteriors(alpha, beta).shape == (batch, frames, 1)
         assert log_likelihood(alpha, *arguments[2:]).tolist() == [0] * batch
 
 
 GOOD = {
-    "log_probs": np.zeros((2, 4, 3)),
+    "log_probs": np.log(np.full((2, 4, 3), 1 / 3)),
     "targets": [[1, 2], [1, 1]],
     "input_lengths": [4, 3],
     "target_lengths": [2, 1],
@@ -237,3 +240,49 @@ def test_likelihood_and_posteriors_refuse_what_does_not_fit():
         posteriors(alpha, alpha[:, 1:])
     with pytest.raises(InputError, match=r"targets: expected shape \(\*, \*\), found \(2,\)"):
         extended_targets([1, 2], blank=0)
+
+
+# --- what are no log-probabilities --------------------------------------------------------------------------------------------------
+
+LOGITS = np.random.default_rng(5).normal(scale=4, size=(9, 6))
+TAKERS = {
+    "forced_align": lambda x: forced_align(x, [1, 2], blank=0),
+    "ctc_loss": lambda x: ctc_loss(x[None], [[1, 2]], [len(x)], [2], blank=0),
+    "ctc_alpha": lambda x: ctc_alpha(x[None], [[1, 2]], [len(x)], [2], blank=0),
+    "prefix_search": lambda x: prefix_search(x, blank=0, beam_width=3),
+    "BeamSearch.decode": lambda x: BeamSearch().decode(x, blank=0),
+}
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_are_no_log_probabilities(taker, dtype):
+    for none, looks in (
+        (LOGITS, "raw logits: take their log_softmax"),
+        (LOGITS - 30, "raw logits"),
+        (100 * LOGITS, "raw logits"),
+        (softmax(LOGITS), "probabilities: take their logarithm"),
+        (np.eye(6)[[0, 1, 2]], "probabilities"),
+        (-log_softmax(LOGITS), "raw logits"),
+    ):
+        with pytest.raises(InputError, match=rf"log_probs\[.*\]: expected log-probabilities.*these look like {looks}"):
+            TAKERS[taker](none.astype(dtype))
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+def test_log_probabilities_that_are_rounded_or_forbid_tokens(taker):
+    take, good = TAKERS[taker], log_softmax(LOGITS)
+    forbidden = good.copy()
+    forbidden[:, 5] = -np.inf
+    damped = good.copy()
+    damped[4] -= 3  # one frame
+    bfloat16 = (log_softmax(np.random.default_rng(1).normal(size=(9, 100_000))).astype(np.float32).view(np.int32) & -65536).view(
+        np.float32
+    )
+    for fine in (good, good.astype(np.float16), good.astype(np.float32), forbidden, damped, bfloat16):
+        take(fine)
+
+
+def test_only_frames_that_count_are_looked_at():
+    padded = np.concatenate([log_softmax(LOGITS), np.full((3, 6), 7.0)])[None]
+    assert ctc_loss(padded, [[1, 2]], [9], [2], blank=0) == ctc_loss(padded[:, :9], [[1, 2]], [9], [2], blank=0)

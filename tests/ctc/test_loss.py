@@ -139,7 +139,7 @@ def test_zero_frames_cost_nothing_for_the_empty_target_and_inf_for_every_other()
 
 
 def test_certainty_costs_plus_zero():
-    assert not np.signbit(ctc_loss(np.zeros((1, 1, 2)), [[1]], [1], [1], blank=0))
+    assert not np.signbit(ctc_loss(np.array([[[-np.inf, 0.0]]]), [[1]], [1], [1], blank=0))
 
 
 def test_the_loss_of_nothing_but_blanks_is_the_sum_of_their_log_probs():
@@ -226,7 +226,13 @@ def test_see_is_shown_the_stages_and_its_answers_count():
 
 
 def test_ctc_loss_refuses_what_does_not_fit():
-    good = {"log_probs": np.zeros((1, 4, 3)), "targets": [[1]], "input_lengths": [4], "target_lengths": [1], "blank": 0}
+    good = {
+        "log_probs": np.log(np.full((1, 4, 3), 1 / 3)),
+        "targets": [[1]],
+        "input_lengths": [4],
+        "target_lengths": [1],
+        "blank": 0,
+    }
     ctc_loss(**good)
     for bad, message in [
         ({"input_lengths": [5]}, r"input_lengths\[0\]: expected 0 <= length <= 4, found 5"),

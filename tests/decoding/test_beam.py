@@ -8,7 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sewnp.ctc import Run, ScoredText, collapse, ctc_loss, forced_align, greedy_decode, greedy_path, prefix_search
+from sewnp.ctc import (
+    Run,
+    ScoredText,
+    collapse,
+    ctc_alpha,
+    ctc_beta,
+    ctc_loss,
+    ctc_loss_vjp,
+    forced_align,
+    greedy_decode,
+    greedy_path,
+    posteriors,
+    prefix_search,
+    probabilities_inside,
+)
 from sewnp.decoding import BeamSearch, Fusion, Hypothesis, LanguageModel, Spelling, beam_search
 from sewnp.decoding.beam import _Search
 from sewnp.errors import InputError, LanguageModelError
@@ -59,10 +73,13 @@ def fusion(model, spelling=LETTERS, *, alpha=0.7, beta=0.4, unknown_offset=-2.0)
 def distributions(rng, frames, vocab_size, *, ties):
     """(T, V) log-probabilities: random ones, or powers of two, of which many sums are equal, and some impossible tokens."""
     if ties:
-        log_probs = rng.integers(-4, 0, (frames, vocab_size)) * math.log(2)
-        log_probs[rng.random((frames, vocab_size)) < 0.1] = -np.inf
-        log_probs[np.isneginf(log_probs).all(axis=1), 0] = 0.0
-        return log_probs
+        rows = [[1.0] + [0.0] * (vocab_size - 1) for _ in range(frames)]
+        for row in rows:
+            for token in range(1, int(rng.integers(1, vocab_size + 1))):  # the others are impossible
+                halved = int(rng.integers(token))
+                row[halved] = row[token] = row[halved] / 2
+        with np.errstate(divide="ignore"):
+            return np.round(np.log2(rng.permuted(np.array(rows).reshape(frames, vocab_size), axis=1))) * math.log(2)
     return log_softmax(rng.normal(size=(frames, vocab_size)) * rng.choice([0.5, 2.0, 6.0]))
 
 
@@ -78,16 +95,23 @@ def distributions(rng, frames, vocab_size, *, ties):
     min_token_log_prob=st.sampled_from([-INF, -3.0, -1.0, 0.0]),
     beam_threshold=st.sampled_from([INF, 3.0, 0.5, 0.0]),
     ties=st.booleans(),
+    texts=st.sampled_from([None, ("A", "B", "C", "D", "E"), ("A", "B", "AB", "", "A")]),
+    delimited=st.booleans(),
 )
-def test_arrays_equal_the_plain_version(seed, frames, vocab_size, width, min_token_log_prob, beam_threshold, ties):
+def test_arrays_equal_the_plain_version(
+    seed, frames, vocab_size, width, min_token_log_prob, beam_threshold, ties, texts, delimited
+):
     """The same texts in the same order with the same scores, to the last bit."""
     rng = np.random.default_rng(seed)
     log_probs = distributions(rng, frames, vocab_size, ties=ties)
+    blank = int(rng.integers(vocab_size))
+    delimiter = (blank + 1) % vocab_size if delimited and vocab_size > 1 else None
     options = {
-        "blank": int(rng.integers(vocab_size)),
+        "blank": blank,
         "beam_width": width,
         "min_token_log_prob": min_token_log_prob,
         "beam_threshold": beam_threshold,
+        "spelling": None if texts is None else Spelling(texts[:vocab_size], delimiter),
     }
     assert beam_search(log_probs, **options) == prefix_search(log_probs, **options)
 
@@ -101,13 +125,15 @@ def test_arrays_equal_the_plain_version(seed, frames, vocab_size, width, min_tok
     beam_threshold=st.sampled_from([INF, 4.0]),
     weights=st.sampled_from([(0.7, 0.4, -2.0), (0.0, 0.0, -10.0), (2.0, -1.0, 0.0)]),
     ties=st.booleans(),
+    spelling=st.sampled_from([None, LETTERS]),
 )
 def test_arrays_equal_the_plain_version_with_a_language_model(
-    words, seed, frames, width, min_token_log_prob, beam_threshold, weights, ties
+    words, seed, frames, width, min_token_log_prob, beam_threshold, weights, ties, spelling
 ):
     log_probs = distributions(np.random.default_rng(seed), frames, 4, ties=ties)
     alpha, beta, offset = weights
     options = {"blank": 0, "beam_width": width, "min_token_log_prob": min_token_log_prob, "beam_threshold": beam_threshold}
+    options["spelling"] = spelling
     found = beam_search(log_probs, **options, fusion=fusion(words, alpha=alpha, beta=beta, unknown_offset=offset))
     plain = prefix_search(log_probs, **options, bonus=fusion(words, alpha=alpha, beta=beta, unknown_offset=offset).bonus)
     assert found == plain
@@ -122,7 +148,7 @@ def test_many_prefixes_and_many_beginnings_of_words(tmp_path):
     model = LanguageModel.read(tmp_path / "many.arpa")
     spelling = Spelling(("_", "|", "A", "B", "C", ""), delimiter=1)
     log_probs = log_softmax(rng.normal(size=(45, 6)))
-    options = {"blank": 0, "beam_width": 60}
+    options = {"blank": 0, "beam_width": 60, "spelling": spelling}
     assert beam_search(log_probs, **options) == prefix_search(log_probs, **options)
     found = beam_search(log_probs, **options, fusion=fusion(model, spelling))
     assert found == prefix_search(log_probs, **options, bonus=fusion(model, spelling).bonus)
@@ -131,7 +157,7 @@ def test_many_prefixes_and_many_beginnings_of_words(tmp_path):
 def test_forgotten_prefixes_are_not_missed(words, monkeypatch):
     """The tree is cut back to what the beam stands on every few frames, and nothing changes."""
     log_probs = log_softmax(np.random.default_rng(8).normal(size=(60, 4)))
-    plain = prefix_search(log_probs, blank=0, beam_width=8, bonus=fusion(words).bonus)
+    plain = prefix_search(log_probs, blank=0, beam_width=8, bonus=fusion(words).bonus, spelling=LETTERS)
     search = BeamSearch(8, -INF, INF, words, 0.7, 0.4, -2.0)
     before = search.decode(log_probs, blank=0, spelling=LETTERS, n_best=8)
     forgotten = []
@@ -144,9 +170,9 @@ def test_forgotten_prefixes_are_not_missed(words, monkeypatch):
 
     monkeypatch.setattr("sewnp.decoding.beam.SPARE_NODES", 3)
     monkeypatch.setattr(_Search, "_forget", counted)
-    assert beam_search(log_probs, blank=0, beam_width=8, fusion=fusion(words)) == plain
+    assert beam_search(log_probs, blank=0, beam_width=8, fusion=fusion(words), spelling=LETTERS) == plain
     assert len(forgotten) > 3
-    assert sum(forgotten) > 50
+    assert sum(forgotten) > 20
     assert search.decode(log_probs, blank=0, spelling=LETTERS, n_best=8) == before
 
 
@@ -189,6 +215,106 @@ def test_a_wide_beam_is_exhaustive_with_a_language_model(words, seed, frames):
         expected[text] = math.log(total) + 0.7 * math.log(10) * log10 + 0.4 * len(spoken)
     found = beam_search(log_probs, blank=0, beam_width=10**6, fusion=fusion(words))
     assert {text.tokens: text.score for text in found} == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+# --- words ------------------------------------------------------------------------------------------------------------------------
+
+SPELLINGS = {
+    "a delimiter": Spelling(("_", "|", "A", "B"), delimiter=1),
+    "tokens that spell alike": Spelling(("_", "|", "A", "AA"), delimiter=1),
+    "a token that spells nothing": Spelling(("_", "|", "A", ""), delimiter=1),
+    "a delimiter behind the blank": Spelling(("_", "A", "B", "|"), delimiter=3),
+    "nothing but delimiters": Spelling(("_", "|"), delimiter=1),
+    "no delimiter": Spelling(("_", "|", "A", "B"), delimiter=None),
+    "no delimiter, tokens that spell alike": Spelling(("_", "A", "B", "AB"), delimiter=None),
+}
+
+
+def spoken(path, spelling, blank=0):
+    """The words of a path, by Python's own ideas of text."""
+    text = "".join(" " if token == spelling.delimiter else spelling.tokens[token] for token in collapse(path, blank=blank))
+    return tuple(text.split())
+
+
+def enumerate_words(log_probs, spelling):
+    """Every sequence of words that any path spells, and its paths with their log-probabilities."""
+    totals = {}
+    for path in product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        own = sum(log_probs[t, c] for t, c in enumerate(path))
+        totals.setdefault(spoken(path, spelling), {})[path] = own
+    return totals
+
+
+@pytest.mark.parametrize("search", [prefix_search, beam_search])
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_text_is_its_words(search, name, seed):
+    """With a beam so wide that nothing is dropped: each sequence of words once, with all paths of all its spellings."""
+    spelling = SPELLINGS[name]
+    log_probs = distributions(np.random.default_rng(seed), seed % 5 + 1, len(spelling.tokens), ties=seed == 0)
+    expected = {words: sum(map(math.exp, paths.values())) for words, paths in enumerate_words(log_probs, spelling).items()}
+    found = search(log_probs, blank=0, beam_width=10**6, spelling=spelling)
+    assert [spelling.tidied(text.tokens) for text in found] == [text.tokens for text in found]
+    by_words = {spelling.words(text.tokens): math.exp(text.score) for text in found}
+    assert len(by_words) == len(found)
+    # up to 4**5 paths are added to each other, with errors of 1e-16 each
+    assert by_words == pytest.approx({words: total for words, total in expected.items() if total > 0}, rel=1e-12)
+
+
+@pytest.mark.parametrize("search", [prefix_search, beam_search])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_text_is_its_words_with_a_language_model(words, search, seed):
+    log_probs = distributions(np.random.default_rng(seed), seed % 5 + 1, 4, ties=False)
+    expected = {}
+    for text, paths in enumerate_words(log_probs, LETTERS).items():
+        log10 = words.score_text(text) - 2.0 * sum(word not in ("AB", "B", "AA") for word in text)
+        expected[text] = math.log(sum(map(math.exp, paths.values()))) + 0.7 * math.log(10) * log10 + 0.4 * len(text)
+    language = {"fusion": fusion(words)} if search is beam_search else {"bonus": fusion(words).bonus}
+    found = search(log_probs, blank=0, beam_width=10**6, spelling=LETTERS, **language)
+    assert {LETTERS.words(text.tokens): text.score for text in found} == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert len(found) == len(expected)
+
+
+@few
+@given(seed=st.integers(0, 10**6), name=st.sampled_from(sorted(SPELLINGS)), frames=st.integers(1, 5))
+def test_frames_are_those_of_the_likeliest_path_of_all_spellings(seed, name, frames):
+    spelling = SPELLINGS[name]
+    rng = np.random.default_rng(seed)
+    log_probs = distributions(rng, frames, len(spelling.tokens), ties=False)
+    paths = enumerate_words(log_probs, spelling)
+    for text in BeamSearch(10**4, -INF, INF).decode(log_probs, blank=0, spelling=spelling, n_best=4):
+        own = paths[spelling.words(text.tokens)]
+        best = max(own, key=own.__getitem__)
+        assert spelling.tidied(text.tokens) == text.tokens
+        letters = greedy_decode(np.eye(len(spelling.tokens))[list(best)][None], blank=0)[0]
+        assert [span for span in text.spans if span.token != spelling.delimiter] == [
+            run for run in letters if run.token != spelling.delimiter
+        ]
+        for before, gap, after in zip(text.spans, text.spans[1:], text.spans[2:], strict=False):
+            if gap.token == spelling.delimiter:  # from the first to the last of its delimiters
+                between = [run for run in letters if run.token == gap.token and before.end <= run.start < after.start]
+                assert (gap.start, gap.end) == (between[0].start, between[-1].end)
+
+
+def test_delimiters_around_and_between_words_are_one_text():
+    """Four frames in which "B" has 0.272 in six spellings, none of which alone has the 0.155 of "B A"."""
+    with np.errstate(divide="ignore"):
+        log_probs = np.log([[0, 0.4, 0, 0.6], [0.3, 0.6, 0, 0.1], [0.9, 0.1, 0, 0], [0, 0.2, 0.4, 0.4]])
+    best, second, *_ = BeamSearch().decode(log_probs, blank=0, spelling=LETTERS, n_best=9)
+    assert (best.tokens, second.tokens) == ((3,), (3, 1, 2))
+    assert (math.exp(best.score), math.exp(second.score)) == pytest.approx((0.272, 0.1552), rel=1e-12)
+    without = BeamSearch().decode(log_probs, blank=0, n_best=9)
+    assert without[0].tokens == (3, 1, 2)
+
+
+def test_a_language_model_pays_for_no_empty_words(words):
+    """The pause is a sure delimiter, a blank, and a delimiter again."""
+    log_probs = np.log(np.eye(4)[[2, 0, 3, 1, 0, 1, 3, 1]] * 0.9 + 0.025)
+    for found in BeamSearch(language_model=words, beta=5.0).decode(log_probs, blank=0, spelling=LETTERS, n_best=50):
+        assert LETTERS.tidied(found.tokens) == found.tokens
+    best = BeamSearch(language_model=words).decode(log_probs, blank=0, spelling=LETTERS)[0]
+    assert best.tokens == (2, 3, 1, 3)
+    assert best.spans[2] == Run(1, 3, 6)
 
 
 @few
@@ -435,10 +561,11 @@ def test_pyctcdecodes_texts(bugs_bunny):
 def test_the_n_best_are_the_searchs(words):
     log_probs = log_softmax(np.random.default_rng(3).normal(size=(20, 4)))
     search = BeamSearch(12, -INF, INF, words)
-    texts = beam_search(log_probs, blank=0, beam_width=12, fusion=fusion(words, alpha=0.5, beta=1.5, unknown_offset=-10.0))
+    language = fusion(words, alpha=0.5, beta=1.5, unknown_offset=-10.0)
+    texts = beam_search(log_probs, blank=0, beam_width=12, fusion=language, spelling=LETTERS)
     found = search.decode(log_probs, blank=0, spelling=LETTERS, n_best=5)
     assert [(text.tokens, text.score, text.log_probability) for text in found] == texts[:5]
-    assert len(search.decode(log_probs, blank=0, spelling=LETTERS, n_best=1000)) == 12
+    assert len(search.decode(log_probs, blank=0, spelling=LETTERS, n_best=1000)) == len(texts) <= 12
     assert len({text.tokens for text in found}) == 5
     for text in found:
         assert all(0 < probability <= 1 for probability in text.probabilities)
@@ -526,7 +653,7 @@ def test_the_bonus_of_prefixes_and_texts(words):
 def test_a_weight_of_zero_is_no_language_model(words):
     log_probs = log_softmax(np.random.default_rng(1).normal(size=(15, 4)))
     with_it = BeamSearch(language_model=words, alpha=0.0, beta=0.0).decode(log_probs, blank=0, spelling=LETTERS, n_best=9)
-    assert with_it == BeamSearch().decode(log_probs, blank=0, n_best=9)
+    assert with_it == BeamSearch().decode(log_probs, blank=0, spelling=LETTERS, n_best=9)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------------------
@@ -551,7 +678,7 @@ def with_value(value):
         (np.zeros((0, 0)), {}, "blank: expected 0 <= blank < 0, found 0"),
         (LOG_PROBS, {"blank": 4}, "blank: expected 0 <= blank < 4, found 4"),
         (LOG_PROBS, {"blank": -1}, "blank: expected 0 <= blank < 4, found -1"),
-        (LOG_PROBS, {"n_best": 0}, "n_best: expected at least 1, found 0"),
+        (LOG_PROBS, {"n_best": 0}, "n_best: expected a whole number of 1 or more, found 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(log_probs, arguments, message):
@@ -561,24 +688,37 @@ def test_what_does_not_fit_is_refused(log_probs, arguments, message):
 
 @pytest.mark.parametrize("search", [prefix_search, beam_search])
 def test_a_beam_of_no_width(search):
-    with pytest.raises(InputError, match="beam_width: expected at least 1, found 0"):
+    with pytest.raises(InputError, match="beam_width: expected a whole number of 1 or more, found 0"):
         search(LOG_PROBS, blank=0, beam_width=0)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beam_width": 0}, "beam_width: expected an integer of at least 1, found 0"),
-        ({"beam_width": 2.5}, "beam_width: expected an integer of at least 1, found 2.5"),
-        ({"beam_width": "9"}, "beam_width: expected an integer of at least 1, found '9'"),
+        ({"beam_width": 0}, "beam_width: expected a whole number of 1 or more, found 0"),
+        ({"beam_width": 2.5}, "beam_width: expected a whole number of 1 or more, found 2.5"),
+        ({"beam_width": "9"}, "beam_width: expected a whole number of 1 or more, found '9'"),
         ({"min_token_log_prob": 0.1}, "min_token_log_prob: expected a log-probability of at most 0, found 0.1"),
         ({"min_token_log_prob": math.nan}, "min_token_log_prob: expected a log-probability of at most 0, found nan"),
         ({"beam_threshold": -1.0}, "beam_threshold: expected at least 0, found -1.0"),
         ({"beam_threshold": math.nan}, "beam_threshold: expected at least 0, found nan"),
-        ({"alpha": math.nan}, "alpha: expected a finite number, found nan"),
-        ({"alpha": -0.5}, "alpha: expected at least 0, found -0.5"),
-        ({"beta": math.inf}, "beta: expected a finite number, found inf"),
-        ({"unknown_offset": -math.inf}, "unknown_offset: expected a finite number, found -inf"),
+        ({"beam_threshold": None}, "beam_threshold: expected at least 0, found None"),
+        ({"beam_threshold": "10"}, "beam_threshold: expected at least 0, found '10'"),
+        ({"beam_threshold": 10**400}, "beam_threshold: expected at least 0, found 1000"),
+        ({"min_token_log_prob": None}, "min_token_log_prob: expected a log-probability of at most 0, found None"),
+        ({"min_token_log_prob": False}, "min_token_log_prob: expected a log-probability of at most 0, found False"),
+        ({"beam_width": True}, "beam_width: expected a whole number of 1 or more, found True"),
+        ({"beam_width": None}, "beam_width: expected a whole number of 1 or more, found None"),
+        ({"alpha": math.nan}, "alpha: expected a number from 0 to 1,000,000, found nan"),
+        ({"alpha": -0.5}, "alpha: expected a number from 0 to 1,000,000, found -0.5"),
+        ({"alpha": 1e308}, "alpha: expected a number from 0 to 1,000,000, found 1e.308"),
+        ({"alpha": 0.5j}, "alpha: expected a number from 0 to 1,000,000, found 0.5j"),
+        ({"beta": math.inf}, "beta: expected a number from -1,000,000 to 1,000,000, found inf"),
+        ({"beta": 1e308}, "beta: expected a number from -1,000,000 to 1,000,000, found 1e.308"),
+        ({"beta": -1e308}, "beta: expected a number from -1,000,000 to 1,000,000, found -1e.308"),
+        ({"beta": "1"}, "beta: expected a number from -1,000,000 to 1,000,000, found '1'"),
+        ({"unknown_offset": -math.inf}, "unknown_offset: expected a number from -1,000,000 to 1,000,000, found -inf"),
+        ({"language_model": "x.arpa"}, "language_model: expected what LanguageModel.read makes of a file, found 'x.arpa'"),
     ],
 )
 def test_a_search_that_means_nothing(options, message):
@@ -588,9 +728,9 @@ def test_a_search_that_means_nothing(options, message):
 
 def test_a_language_model_and_a_vocabulary_that_do_not_fit(words):
     search = BeamSearch(language_model=words)
-    with pytest.raises(InputError, match="spelling: a language model needs the texts of all 4 tokens, found none"):
+    with pytest.raises(InputError, match="spelling: a language model needs the text of each token, found none"):
         search.decode(LOG_PROBS, blank=0)
-    with pytest.raises(InputError, match="spelling: a language model needs the texts of all 4 tokens, found 2"):
+    with pytest.raises(InputError, match="spelling: expected the texts of all 4 tokens, found 2"):
         search.decode(LOG_PROBS, blank=0, spelling=Spelling(("A", "|"), delimiter=1))
     for without in (lambda s: search.decode(LOG_PROBS, blank=0, spelling=s), search.check_spelling):
         with pytest.raises(
@@ -600,3 +740,17 @@ def test_a_language_model_and_a_vocabulary_that_do_not_fit(words):
         with pytest.raises(LanguageModelError, match=r"words.arpa: expected words spelled with .* letters '_ab', found 'AA'"):
             without(Spelling(("_", "|", "a", "b"), delimiter=1))
     BeamSearch().check_spelling(Spelling((), delimiter=None))  # nobody asks
+
+
+def test_numpys_warnings_are_nobodys_business():
+    """What is too small to count is nothing, also for somebody who has asked NumPy to raise at that."""
+    rng = np.random.default_rng(0)
+    log_probs = log_softmax(rng.normal(size=(50, 4)) * np.where(np.arange(50) % 9 == 7, 3000, 1)[:, None])
+    with np.errstate(all="raise"):
+        prefix_search(log_probs, blank=0, beam_width=9, spelling=LETTERS)
+        BeamSearch(50, -INF, INF).decode(log_probs, blank=0, spelling=LETTERS, n_best=50)
+        path = forced_align(log_probs, [2, 1, 3], blank=0)
+        probabilities_inside(log_probs, [2, 1, 3], path.states, np.zeros((1, 50, 2), int), blank=0)
+        problem = log_probs[None], [[2, 1, 3]], [50], [3]
+        posteriors(ctc_alpha(*problem, blank=0), ctc_beta(*problem, blank=0))
+        ctc_loss_vjp(*problem, blank=0)[1](np.ones(()))

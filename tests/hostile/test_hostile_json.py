@@ -187,14 +187,15 @@ def test_added_tokens_of_any_type(index):
 @pytest.mark.parametrize(
     ("vocab", "cause"),
     [
-        ({"x" * 10**6: "y" * 10**6}, "expected a whole number of 0 or more, found 'yyy"),
-        ({"x" * 10**6: 0, "y" * 10**6: 0}, "is taken by 'xxx"),
+        ({"x" * 256: "y" * 10**6}, "expected a whole number of 0 or more, found 'yyy"),
+        ({"x" * 256: 0, "y" * 256: 0}, "is taken by 'xxx"),
+        ({"x" * 10**6: 0}, "expected tokens of at most 256 characters, found 'xxx"),
         ({str(i) * 1000: {"A": 0} for i in range(1000)}, "target_lang: expected one of '0000"),
         ({"\x1b[2J": {"A": "0"}}, "target_lang"),
         ({"A": DEEP}, "expected a whole number of 0 or more, found [[["),
         ({"A": 0, "B": 10**4000}, "no token has the id 1, of 0 to 1000"),
     ],
-    ids=["long", "long twice", "languages", "escape", "deep", "huge"],
+    ids=["long", "long twice", "too long", "languages", "escape", "deep", "huge"],
 )
 def test_absurd_vocabularies_are_refused_in_few_words(vocab, cause):
     with pytest.raises(TokenizerError) as caught:

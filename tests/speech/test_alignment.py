@@ -14,6 +14,7 @@ from sewnp import plots
 from sewnp.ctc import ctc_loss
 from sewnp.errors import InputError, TokenizerError
 from sewnp.layers import log_softmax
+from sewnp.long import window_frames
 from sewnp.speech import Alignment, CTCTokenizer, Word, align_logits, delimiter_id, read_audio, spell, spelling_tokens, textgrid
 
 VOCAB = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6, "'": 7}
@@ -173,6 +174,28 @@ def test_models_that_cannot_align(digits, clips):
         sewnp.from_config(digits.config, head="ctc").align(clip, TEXT)
     with pytest.raises(InputError, match=r"need 1 frames, .* found 0 frames"):
         digits.align(np.zeros(100), "A")
+
+
+def test_a_long_clip_is_read_in_the_windows_of_transcribe(digits, clips):
+    """And where greedy decoding hears the text, its letters are the alignment's."""
+    clip = read_audio(clips / "three_one_four.wav", sampling_rate=16000)
+    waveform = np.tile(clip, math.ceil(40 * 16000 / len(clip)))
+    heard = digits.transcribe(waveform)
+    found = digits.align(waveform, heard.text)
+    assert found.duration == heard.duration > 40
+    assert [word.text for word in found.words] == [word.text for word in heard.words]
+    near = [abs(a.start - b.start) <= 0.08 for a, b in zip(found.words, heard.words, strict=True)]
+    assert np.mean(near) == 1
+    with sewnp.speech.open_recording(waveform, target=16000, sampling_rate=16000) as recording:
+        frames = window_frames(digits.config, 16000, None, None)
+        logits, _ = digits._long_logits(recording, *frames, lambda *_: None)
+    told = {"seconds_per_frame": Fraction(digits.config.hop, 16000), "duration": found.duration}
+    assert align_logits(logits, heard.text, digits.tokenizer, **told) == found
+
+
+def test_what_cannot_be_spelled_is_said_before_the_sound_is_read(digits):
+    with pytest.raises(TokenizerError, match="cannot spell '1'"):
+        digits.align("missing.wav", "THREE 1")
 
 
 def test_to_dict_is_json_with_everything(alignment):

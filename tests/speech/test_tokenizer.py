@@ -457,6 +457,8 @@ def test_without_unknown_token_nothing_unknown_passes():
         ({"A": 1}, r"vocab\.json: no token has the id 0, of 0 to 1"),
         ({"eng": {"A": 0, "B": 0}}, r"vocab\.json: eng: 'B': the id 0 is taken by 'A'"),
         ({"eng": {}}, r"vocab\.json: eng: no tokens"),
+        ({"A": 0, "B" * 257: 1}, r"vocab\.json: expected tokens of at most 256 characters, found 'BBB.* of 257"),
+        ({"A": 0, "B" * 10**5: 1}, r"vocab\.json: expected tokens of at most 256 characters, found 'BBB.* of 100,000"),
     ],
 )
 def test_vocabularies_that_are_none(vocab, why):
@@ -475,6 +477,10 @@ def test_vocabularies_that_are_none(vocab, why):
         ({"replace_word_delimiter_char": None}, r"tokenizer_config\.json: replace_word_delimiter_char: expected a str, found None"),
         ({"extra_special_tokens": "<x>"}, r"tokenizer_config\.json: extra_special_tokens: expected a list, found '<x>'"),
         ({"added_tokens_decoder": None}, None),
+        ({"bos_token": "<" * 10**5}, "bos_token: expected tokens of at most 256 characters"),
+        ({"extra_special_tokens": ["<" * 10**5]}, "extra_special_tokens: expected tokens of at most 256 characters"),
+        ({"replace_word_delimiter_char": "-" * 10**5}, "replace_word_delimiter_char: expected tokens of at most 256 characters"),
+        ({"added_tokens_decoder": {"11": {"content": "x" * 10**5}}}, "added tokens: expected tokens of at most 256 characters"),
         ({"added_tokens_decoder": [1]}, r"added_tokens_decoder: expected an object, found list"),
         ({"added_tokens_decoder": {"x": {"content": "<x>"}}}, r"added_tokens_decoder: x: expected an id and its token"),
         ({"added_tokens_decoder": {"11": "<x>"}}, r"added_tokens_decoder: 11: expected an id and its token, found '<x>'"),
@@ -492,5 +498,9 @@ def test_configurations_that_are_none(config, why):
 def test_old_files_that_are_none():
     with pytest.raises(TokenizerError, match=r"added_tokens\.json: '<x>': expected a whole number of 0 or more, found '11'"):
         CTCTokenizer.from_files(ids_of(LETTERS), {}, {}, {"<x>": "11"})
+    with pytest.raises(TokenizerError, match=r"added_tokens\.json: expected a token, found 5"):
+        CTCTokenizer.from_files(ids_of(LETTERS), {}, {}, {5: 11})
+    with pytest.raises(TokenizerError, match=r"added tokens: expected tokens of at most 256 characters"):
+        CTCTokenizer.from_files(ids_of(LETTERS), {}, {}, {"x" * 257: 11})
     with pytest.raises(TokenizerError, match=r"special_tokens_map\.json: expected an object, found list"):
         CTCTokenizer.from_files(ids_of(LETTERS), {}, ["<s>"])

@@ -211,19 +211,28 @@ def test_logits_without_a_likeliest_token(tokenizer, logits):
         transcript_from_logits(logits, tokenizer, seconds_per_frame=HOP, duration=1.0)
 
 
+def test_a_decoder_that_is_none(tokenizer):
+    with pytest.raises(InputError, match="decoder: expected a BeamSearch or None, found 'beam'"):
+        transcript_from_logits(spelling("AB"), tokenizer, seconds_per_frame=HOP, duration=0.04, decoder="beam")
+
+
 # --- beam search ------------------------------------------------------------------------------------------------------------------
 
 
 @PROPERTY
 @given(seed=st.integers(0, 2**32 - 1))
-def test_where_a_decoder_finds_greedys_text_all_is_the_same(tokenizer, seed):
+def test_where_a_decoder_finds_greedys_words_all_is_the_same(tokenizer, seed):
+    """But for delimiters around the words, which greedy decoding prints, and between two of them, all of which are one to a decoder."""
     rng = np.random.default_rng(seed)
     path = rng.integers(0, 8, 25).repeat(rng.integers(1, 4, 25))
     logits = np.eye(8)[path] * 12 + rng.normal(size=(len(path), 8))
     told = {"seconds_per_frame": HOP, "duration": 2.0}
-    assert transcript_from_logits(logits, tokenizer, **told, decoder=BeamSearch()) == transcript_from_logits(
-        logits, tokenizer, **told
-    )
+    greedy = transcript_from_logits(logits, tokenizer, **told)
+    found = transcript_from_logits(logits, tokenizer, **told, decoder=BeamSearch())
+    assert (found.text, found.words) == (" ".join(greedy.text.split()), greedy.words)
+    heard, spoken = ([c for c in transcript.characters if c.text != " "] for transcript in (greedy, found))
+    assert heard == spoken
+    assert sum(c.text == " " for c in found.characters) == max(0, len(found.words) - 1)
 
 
 def test_a_decoders_text_has_times_and_probabilities(tokenizer, language_model):
