@@ -49,6 +49,8 @@ class SoundFile:
         if not self._pieces:
             self._look()
         flaws: list[str] = []
+        for piece in self._pieces:  # before anything is decoded
+            self._judge(piece.flaw, flaws)
         done = 0
         for block in finite(self.name, (block for piece in self._pieces for block in self._decoded(piece, flaws))):
             done += len(block)
@@ -75,10 +77,9 @@ class SoundFile:
                 raise AudioError(f"{self.name}: {problem}") from problem
 
     def _decoded(self, piece: Piece, flaws: list[str]) -> Iterator[Array]:
-        """One recording.  Blocks (n,), float32, mono, at the target rate; what is missing is an error, or one of the flaws."""
+        """One recording.  Blocks (n,), float32, mono, at the target rate; what is missing is an error, or a flaw more."""
         import soundfile  # a tenth of a second to import, and arrays need none of it
 
-        self._judge(piece.flaw, flaws)
         if not any(map(len, piece.parts)):
             return
         view = View(self._file, piece.parts, endless=piece.endless)
