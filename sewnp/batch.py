@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from sewnp.errors import InputError, SewError, WorkerError, brief, check_whole
+from sewnp.errors import InputError, SewError, WorkerError, brief, check_whole, harmless
 from sewnp.jobs import UNSENDABLE, Answer, Job, Raised, work
 from sewnp.model import Model
 from sewnp.speech.audio import Audio, audio_name
@@ -233,7 +233,7 @@ def _start_worker() -> None:
     threadpool_limits(1)
     os.environ["SEWNP_THREADS"] = "1"
     warnings.formatwarning = lambda message, *_: (
-        f"sewnp: warning: {message}\n"
+        f"sewnp: warning: {harmless(str(message))}\n"
     )  # of what file, which is what matters, and not of what line
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

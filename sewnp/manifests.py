@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sewnp.errors import ManifestError, brief
-from sewnp.files import AnyPath, is_there, parse_json, path_name, read_lines
+from sewnp.files import AnyPath, is_folder, is_there, parse_json, path_name, read_lines
 
 __all__ = ["AUDIO", "LABEL", "TEXT", "Entry", "is_list", "read_manifest"]
 
@@ -55,7 +55,7 @@ def read_manifest(path: AnyPath) -> Iterator[Entry]:
     without a path, a manifest without clips.
     """
     path, empty = Path(path), True
-    if path.is_dir():
+    if is_folder(path, ManifestError):
         inside = next((path / name for name in _IN_FOLDER if is_there(path / name, ManifestError)), None)
         folder, rows = path, _librispeech(path) if inside is None else _rows(inside)
     else:

@@ -9,7 +9,7 @@ from sewnp.checkpoints.folder import Checkpoint, read_checkpoint, read_config
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.checkpoints.tensors import open_tensors
 from sewnp.errors import CheckpointError
-from sewnp.files import AnyPath, path_name
+from sewnp.files import AnyPath, is_folder, is_there, path_name
 
 
 def read_any(source: Path, *, dictionary: AnyPath | None = None, config: AnyPath | None = None) -> Checkpoint:
@@ -18,10 +18,10 @@ def read_any(source: Path, *, dictionary: AnyPath | None = None, config: AnyPath
     The weights are in one dtype, which holds every stored one exactly: float16 where all are, float64 where any is, else float32.
     Raises CheckpointError and ConfigError, naming what is wrong.
     """
-    found = None if source.exists() else split_id(str(source))
+    found = None if is_there(source, CheckpointError) else split_id(str(source))
     if found is not None:
         source = fetch(*found)
-    if source.is_dir():
+    if is_folder(source, CheckpointError):
         if dictionary is not None or config is not None:
             raise CheckpointError(
                 f"{path_name(source)}: a folder has its own vocabulary and configuration; expected no --dict and no --config"

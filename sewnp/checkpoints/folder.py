@@ -17,7 +17,7 @@ from sewnp.checkpoints.stored import TensorFile
 from sewnp.checkpoints.tensors import INDEX, SINGLE, TORCH_INDEX, open_tensors
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, printable
-from sewnp.files import WRITING, AnyPath, is_there, naming, path_name, read_json, whole_folder, write_json
+from sewnp.files import WRITING, AnyPath, is_folder, is_there, naming, path_name, read_json, whole_folder, write_json
 from sewnp.initialization import fill
 from sewnp.parameters import Head, Shapes, head_shapes, parameter_count, parameter_shapes
 from sewnp.types import Array, DTypeLike
@@ -122,7 +122,8 @@ def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: in
 
 def held_files(folder: AnyPath) -> list[str]:
     """The files of a folder that a checkpoint in it may be read from, tensors and what is beside them; none where it is no folder."""
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    with naming(folder, CheckpointError):
+        names = sorted(os.listdir(folder)) if is_folder(folder, CheckpointError) else []
     return [os.path.join(folder, name) for name in names if name in _JSONS or name.endswith((".safetensors", ".bin"))]
 
 

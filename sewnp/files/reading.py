@@ -42,6 +42,15 @@ def is_there(path: AnyPath, error: type[SewError] = InputError, doing: str = REA
     return True
 
 
+def is_folder(path: AnyPath, error: type[SewError] = InputError, doing: str = READING) -> bool:
+    """Whether a folder has that name.  Raises ``error`` where that cannot be known, where for one parent folders may not be looked into."""
+    with naming(path, error, doing, NO_PATH):
+        try:
+            return stat.S_ISDIR(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+
 @contextmanager
 def open_regular(path: AnyPath, error: type[SewError] = InputError) -> Iterator[BufferedReader]:
     """Open a regular file for reading bytes.  Raises ``error`` where it cannot be opened, or read inside the block."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from sewnp.checkpoints import TensorFile, open_file
 from sewnp.errors import CheckpointError, TraceError, printable
-from sewnp.files import check_regular, open_regular, path_name
+from sewnp.files import check_regular, is_folder, open_regular, path_name
 from sewnp.types import Array
 
 INPUT = "inputs."
@@ -73,7 +73,7 @@ class StageFile(Mapping[str, Array]):
 def open_stages(path: str | Path) -> StageFile:
     """Open .safetensors, .npz or a folder of .npy.  Raises TraceError, naming the file, when it is missing, damaged or of another kind."""
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path, TraceError):
         files = {file.stem: file for file in sorted(path.glob("*.npy"))}
         if not files:
             raise TraceError(f"{path_name(path)}: expected .npy files in this folder, found none")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sewnp.errors import TraceError, brief, harmless, printable
-from sewnp.files import path_name, read_json
+from sewnp.files import is_folder, naming, path_name, read_json
 from sewnp.numerics.compare import Comparison, StageComparison, compare, metadata_problems
 from sewnp.numerics.stage_files import open_stages
 from sewnp.numerics.trace import chosen
@@ -152,7 +152,7 @@ def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] 
     or damaged and for a results folder that is not there, InputError for a name in ``cases`` that no case has.
     """
     folder, results = Path(folder), Path(results)
-    if not results.is_dir():
+    if not is_folder(results, TraceError):
         raise TraceError(
             f"{path_name(results)}: expected a folder with results, found {'a file' if results.exists() else 'nothing'}"
         )
@@ -162,7 +162,9 @@ def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] 
     wanted = chosen(entries, cases, kind="case", whole="suite")
     found: dict[str, list[Path]] = {}
     strangers = []
-    for path in sorted(results.iterdir()):
+    with naming(results, TraceError):
+        paths = sorted(results.iterdir())
+    for path in paths:
         name = path.name if path.is_dir() else path.stem
         holds_results = any(path.glob("*.npy")) if path.is_dir() else path.suffix in SUFFIXES
         if name.startswith(".") or not holds_results:

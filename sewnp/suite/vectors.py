@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sewnp.errors import InputError, TraceError, check_whole
-from sewnp.files import path_name, whole_folder
+from sewnp.files import WRITING, is_folder, is_there, path_name, whole_folder
 from sewnp.networks.stages import STAGE_LIST_VERSION
 from sewnp.suite.case_files import write_case
 from sewnp.suite.cases import CASES, DATA
@@ -28,9 +28,10 @@ def write_vectors(folder: str | Path, seed: int = 0) -> list[str]:
     """
     folder = Path(folder)
     check_whole("seed", seed)
-    if folder.exists() and not folder.is_dir():
+    there = is_folder(folder, TraceError, WRITING)
+    if not there and is_there(folder, TraceError, WRITING):
         raise InputError(f"{path_name(folder)}: expected a folder, found a file")
-    if folder.is_dir() and not is_suite(folder) and any(folder.iterdir()):
+    if there and not is_suite(folder) and any(folder.iterdir()):
         raise InputError(f"{path_name(folder)}: expected an empty folder or an earlier suite, found other files")
     with whole_folder(folder, TraceError) as scratch:
         entries = [write_case(case, scratch / CASES_FOLDER / case.name, seed) for case in CASES]

@@ -21,6 +21,8 @@ import pytest
 import soundfile
 
 import sewnp
+import sewnp.manifests
+import sewnp.suite
 from sewnp.cli import main
 from sewnp.cli.overwriting import check_outputs
 
@@ -471,6 +473,26 @@ def test_a_name_with_a_null_in_a_manifest(tmp_path: Path, sound: bytes, capsys: 
     assert len(list((tmp_path / "out").iterdir())) == 5
     assert main(["align", str(tmp_path / "a.wav"), "THREE", "-o", "x\0", "--plot", "\0"]) == 1
     assert "could not be written: embedded null byte" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "loop/x", "a\0b"])
+def test_what_cannot_even_be_looked_for_is_named(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("model").mkdir()
+    calls: list[Any] = [
+        lambda: sewnp.convert(path, "out"),
+        lambda: sewnp.convert("model", path),
+        lambda: sewnp.load("digits").save(path),
+        lambda: sewnp.numerics.open_stages(path),
+        lambda: sewnp.suite.check_vectors(path, "model"),
+        lambda: sewnp.suite.check_vectors("model", path),
+        lambda: sewnp.suite.write_vectors(path),
+        lambda: list(sewnp.manifests.read_manifest(path)),
+    ]
+    for call in calls:
+        with pytest.raises(sewnp.SewError, match=r"xxx|loop|a\\x00b|model"):
+            call()
 
 
 @pytest.mark.parametrize("blocked", ["a folder", "a folder in its place"])
