@@ -191,6 +191,15 @@ def whole_folder(folder: Path, error: type[SewError] = CheckpointError) -> Itera
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def remove_scratch(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left in a folder that nobody else writes to."""
+    for path in folder.glob(f"{_SCRATCH}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str, error: type[SewError] = InputError) -> None:
     """Write a text file as UTF-8, with line feeds alone at the ends of lines."""
     with whole_file(path, error) as scratch:

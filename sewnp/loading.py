@@ -25,7 +25,8 @@ from sewnp.speech.transcript import Transcript
 EMBEDDED = ("digits", "digits-d", "digit-words")
 """The models that come with the package."""
 
-_PRETRAINED = Path(__file__).parent / "pretrained"
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""Where they lie, each in a folder of its name with its card and its recipe."""
 
 
 def load(
@@ -152,7 +153,7 @@ def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, 
     if not isinstance(model, str) or separators & set(model) or os.path.isfile(path / "config.json"):
         return path, path.resolve().name
     if model in EMBEDDED:
-        return _PRETRAINED / model, model
+        return PRETRAINED / model, model
     raise CheckpointError(
         f"{model}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
     )
