@@ -6,30 +6,14 @@ package runs inference and does not read them.  Keys that are no field (``archit
 
 import dataclasses
 import math
-import sys
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self
 
 from sewnp.errors import ConfigError, brief
+from sewnp.fields import Natural, NonNegative, Positive, Positives, Probability, check_fields, expect
 from sewnp.layers.activations import activation
 from sewnp.layers.masking import frame_count
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What is asked of a field's value beyond its type: in words, and as a test."""
-
-    expected: str
-    holds: Callable[[Any], bool]
-
-
-Positive = Annotated[int, _Rule("a number of 1 or more", lambda x: x >= 1)]
-Natural = Annotated[int, _Rule("a number of 0 or more", lambda x: x >= 0)]
-Positives = Annotated[tuple[int, ...], _Rule("numbers of 1 or more", lambda x: all(n >= 1 for n in x))]
-NonNegative = Annotated[float, _Rule("a number of 0 or more", lambda x: x >= 0)]
-Probability = Annotated[float, _Rule("a number from 0 to 1", lambda x: 0 <= x <= 1)]
 
 _DERIVED = ("model_type", "label2id", "num_labels", "num_feat_extract_layers")
 """Keys of a config.json that follow from the fields."""
@@ -91,10 +75,9 @@ class _Config:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, _checked(f.name, getattr(self, f.name), f.type))
+        check_fields(self)
         known = {f.name for f in dataclasses.fields(self)} & set(self.extra)
-        _expect(not known, "extra", "a dict of keys that are no fields", self.extra)
+        expect(not known, "extra", "a dict of keys that are no fields", self.extra)
         for name in ("hidden_act", "feat_extract_activation"):
             _check_activation(name, getattr(self, name))
         self._check_convolutions()
@@ -105,20 +88,20 @@ class _Config:
     def _check_convolutions(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in ("conv_dim", "conv_stride", "conv_kernel")}
         names = ", ".join(lengths)
-        _expect(len(set(lengths.values())) == 1 and self.conv_dim, names, "equal lengths of 1 or more", lengths)
-        _expect(len(self.conv_dim) <= _MOST_CONVOLUTIONS, names, f"at most {_MOST_CONVOLUTIONS} convolutions", len(self.conv_dim))
+        expect(len(set(lengths.values())) == 1 and self.conv_dim, names, "equal lengths of 1 or more", lengths)
+        expect(len(self.conv_dim) <= _MOST_CONVOLUTIONS, names, f"at most {_MOST_CONVOLUTIONS} convolutions", len(self.conv_dim))
         count = len(self.conv_dim)
         declared = self.extra.get("num_feat_extract_layers", count)
-        _expect(declared == count, "num_feat_extract_layers", f"{count}, the length of conv_dim", declared)
+        expect(declared == count, "num_feat_extract_layers", f"{count}, the length of conv_dim", declared)
 
     def _check_division(self) -> None:
         for name in ("num_conv_pos_embedding_groups", *(["num_attention_heads"] if self.num_hidden_layers else [])):
             parts = getattr(self, name)
-            _expect(self.hidden_size % parts == 0, name, f"a divisor of hidden_size={self.hidden_size}", parts)
+            expect(self.hidden_size % parts == 0, name, f"a divisor of hidden_size={self.hidden_size}", parts)
 
     def _check_unbuilt(self) -> None:
         adapter = self.extra.get("add_adapter")
-        _expect(not adapter, "add_adapter", "false: neither family has an adapter", adapter)
+        expect(not adapter, "add_adapter", "false: neither family has an adapter", adapter)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -126,13 +109,13 @@ class _Config:
         if not isinstance(values, Mapping):
             raise ConfigError(f"expected a dict of fields, found {type(values).__name__}")
         found = values.get("model_type", cls.model_type)
-        _expect(found == cls.model_type, "model_type", repr(cls.model_type), found)
+        expect(found == cls.model_type, "model_type", repr(cls.model_type), found)
         known = {f.name for f in dataclasses.fields(cls)} - {"extra"}
         chosen = {name: value for name, value in values.items() if name in known}
         labels = values.get("num_labels")
         if labels is not None and "id2label" not in values:
             whole = isinstance(labels, int) and not isinstance(labels, bool)
-            _expect(whole and 1 <= labels <= _MOST_LABELS, "num_labels", f"a whole number from 1 to {_MOST_LABELS}", labels)
+            expect(whole and 1 <= labels <= _MOST_LABELS, "num_labels", f"a whole number from 1 to {_MOST_LABELS}", labels)
             chosen["id2label"] = {i: f"LABEL_{i}" for i in range(labels)}
         return cls(**chosen, extra={name: value for name, value in values.items() if name not in known})
 
@@ -226,16 +209,16 @@ class SEWDConfig(_Config):
         middle = self.position_buckets // 2
         if self.relative_attention and self.position_buckets > 0:
             # transformers builds these too, and then divides by zero or fills the buckets with nonsense
-            _expect(middle >= 1 and self.max_distance - 1 > middle, "position_buckets",
+            expect(middle >= 1 and self.max_distance - 1 > middle, "position_buckets",
                     f"0 or less, or from 2 to 2 * ({self.max_distance} - 2)", self.position_buckets)  # fmt: skip
 
     def _check_unbuilt(self) -> None:
         super()._check_unbuilt()
         kernel = self.extra.get("conv_kernel_size", 0)
-        _expect(kernel in (0, None), "conv_kernel_size", "0: the convolution layer of DeBERTa is not built", kernel)
+        expect(kernel in (0, None), "conv_kernel_size", "0: the convolution layer of DeBERTa is not built", kernel)
         size = self.hidden_size // self.num_attention_heads
         found = self.extra.get("attention_head_size", size)
-        _expect(found == size, "attention_head_size", f"{size}, hidden_size / num_attention_heads", found)
+        expect(found == size, "attention_head_size", f"{size}, hidden_size / num_attention_heads", found)
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
@@ -286,57 +269,9 @@ def config_from_dict(values: Mapping[str, Any]) -> Config:
     raise ConfigError(f"model_type: expected 'sew' or 'sew-d', found {brief(values.get('model_type'))}")
 
 
-def _expect(condition: Any, name: str, expected: str, found: Any) -> None:
-    if not condition:
-        raise ConfigError(f"{name}: expected {expected}, found {brief(found)}")
-
-
 def _check_activation(name: str, value: str) -> None:
-    _expect(len(value) <= 100 and value.isprintable(), name, "the name of an activation", value)
+    expect(len(value) <= 100 and value.isprintable(), name, "the name of an activation", value)
     try:
         activation(value)
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """The value as its field's type has it: lists become tuples, whole numbers floats, digit keys integers; anything else is refused."""
-    inner = get_args(kind)
-    if isinstance(kind, types.UnionType):
-        return None if value is None else _checked(name, value, inner[0])
-    if get_origin(kind) is Annotated:
-        value, rule = _checked(name, value, inner[0]), inner[1]
-        _expect(rule.holds(value), name, rule.expected, value)
-        return value
-    if get_origin(kind) is Literal:
-        _expect(value in inner, name, f"{', '.join(map(repr, inner[:-1]))} or {inner[-1]!r}", value)
-        return value
-    if get_origin(kind) is tuple:
-        _expect(isinstance(value, (list, tuple)), name, "a list", value)
-        return tuple(_checked(f"{name}[{i}]", item, inner[0]) for i, item in enumerate(value))
-    if get_origin(kind) is dict:
-        _expect(inner[0] is int or isinstance(value, dict), name, "a dict", value)
-        return _labels(value) if inner[0] is int else value
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is float and number:
-        # an infinite one computes to zeros or NaN, and an integer may be too large to be a float at all
-        _expect(abs(value) <= sys.float_info.max, name, "a finite number", value)
-        return float(value)
-    _expect(type(value) is kind, name, {int: "an integer", float: "a number", bool: "true or false", str: "a string"}[kind], value)
-    if kind is int:
-        _expect(abs(value) < 2**63, name, "an integer of 64 bits", value)
-    return value
-
-
-def _labels(value: Any) -> dict[int, str]:
-    _expect(isinstance(value, dict) and value, "id2label", "a dict from 0, 1, ... to names", value)
-    try:
-        labels = {int(i): label for i, label in value.items()}
-    except (TypeError, ValueError):
-        raise ConfigError(f"id2label: expected whole numbers as keys, found {brief(list(value))}") from None
-    _expect(len(labels) == len(value), "id2label", "each key once", list(value))  # "1" and "01" are one number
-    _expect(sorted(labels) == list(range(len(labels))), "id2label", "the keys 0, 1, ... without gaps", sorted(labels))
-    for i, label in labels.items():
-        if not isinstance(label, str):
-            raise ConfigError(f"id2label[{i}]: expected a string, found {brief(label)}")
-    return dict(sorted(labels.items()))

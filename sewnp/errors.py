@@ -67,6 +67,10 @@ class EvaluationError(SewError):
     """A test set that cannot be evaluated, or a file of results that is missing, damaged or malformed."""
 
 
+class TrainingError(SewError):
+    """A run of training that cannot go on, or a folder of one that is missing, damaged or another's."""
+
+
 class InputError(SewError, ValueError):
     """An argument of the wrong shape, dtype or range."""
 

@@ -174,7 +174,7 @@ def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, 
     if not isinstance(model, str) or separators & set(model) or os.path.isfile(path / "config.json"):
         return path, path.resolve().name
     if model in EMBEDDED:
-        return _PRETRAINED / model, model
+        return embedded(model), model
     raise CheckpointError(
         f"{path_name(path)}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
     )

@@ -16,7 +16,7 @@ PACKAGE = Path(sewnp.__file__).parent
 FLOORS = [
     {"machine", "types", "version"},
     {"errors"},
-    {"extras", "files", "layers"},
+    {"extras", "fields", "files", "layers"},
     {"config", "ctc", "manifests"},
     {"parameters", "presets", "decoding"},
     {"initialization", "costs"},
@@ -33,6 +33,7 @@ FLOORS = [
     {"mistakes", "suite"},
     {"ports"},
     {"evaluation"},
+    {"training"},
     {"__init__"},
     {"cli"},
     {"__main__"},

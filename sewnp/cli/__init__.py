@@ -26,6 +26,7 @@ COMMANDS = {
     "classify": "name the word or class that fits audio files best",
     "align": "tell when each word of a known text was said",
     "evaluate": "measure a model's errors on a test set",
+    "train": "fine-tune a model, or train a small one from scratch",
     "plot": "draw a clip from its sound to its words",
     "benchmark": "measure how fast a model is on this machine",
     "inspect": "tell what a model is made of and what it costs",

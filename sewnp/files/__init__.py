@@ -18,7 +18,7 @@ from sewnp.files.reading import (
     read_lines,
     read_text,
 )
-from sewnp.files.writing import check_writable, overwritten, whole_file, whole_folder, write_text
+from sewnp.files.writing import check_writable, overwritten, remove_scratch, whole_file, whole_folder, write_text
 
 __all__ = [
     "LARGEST_JSON",
@@ -45,6 +45,7 @@ __all__ = [
     "read_json",
     "read_lines",
     "read_text",
+    "remove_scratch",
     "unique_keys",
     "whole_file",
     "whole_folder",

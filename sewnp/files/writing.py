@@ -180,6 +180,15 @@ def _new_mode() -> int:
     return 0o666 & ~umask
 
 
+def remove_scratch(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote has left in a folder that nobody else writes to."""
+    for path in folder.glob(f"{_SCRATCH}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str, error: type[SewError] = InputError) -> None:
     """Write a text file as UTF-8, with line feeds alone at the ends of lines."""
     with whole_file(path, error) as scratch:

@@ -14,6 +14,7 @@ from sewnp.plots.growth import plot_growth
 from sewnp.plots.saving import save_figure, save_plot
 from sewnp.plots.stages import plot_attention, plot_frames, plot_lattice, plot_posteriors, plot_waveform
 from sewnp.plots.style import COLORS, GREY, Axes, style
+from sewnp.plots.training import plot_training
 from sewnp.plots.transcript import plot_transcript
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "plot_growth",
     "plot_lattice",
     "plot_posteriors",
+    "plot_training",
     "plot_transcript",
     "plot_waveform",
     "save_figure",

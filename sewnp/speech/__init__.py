@@ -25,7 +25,7 @@ from sewnp.speech.formats import Cue, format_transcript, subtitles
 from sewnp.speech.labels import Labels
 from sewnp.speech.resampling import resample, resampled
 from sewnp.speech.spelling import Spelled, delimiter_id, spell, spelling_tokens, vocabulary_spelling
-from sewnp.speech.stream import Recording, open_recording, read_audio
+from sewnp.speech.stream import Recording, audio_seconds, open_recording, read_audio
 from sewnp.speech.textgrid import textgrid
 from sewnp.speech.tokenizer import CTCTokenizer, Offsets, Span
 from sewnp.speech.transcript import Transcript, transcript_from_logits
@@ -47,6 +47,7 @@ __all__ = [
     "Word",
     "align_logits",
     "as_waveform",
+    "audio_seconds",
     "delimiter_id",
     "format_transcript",
     "mono",
