@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from sewnp.cli.clips import add_threads
+from sewnp.cli.output import tell
 from sewnp.errors import InputError, TrainingError
 from sewnp.evaluation import NORMALIZATIONS
 from sewnp.extras import need
-from sewnp.files import naming, read_json, write_text
+from sewnp.files import naming, path_name, read_json, write_text
 from sewnp.loading import EMBEDDED, embedded
 from sewnp.training import SCHEDULES, Recipe, Record, prepare, read_recipe, recipe_from_dict, train
 
@@ -119,11 +120,11 @@ def _run(options: argparse.Namespace) -> int:
             begun.output.mkdir(parents=True, exist_ok=True)
         write_text(begun.output / _BEGUN, json.dumps(said, indent=2) + "\n", TrainingError)
     clips = sum(len(each.clips) for each in begun.sets)
-    print(f"sewnp: {clips} clips to train on, {len(begun.held)} to validate with, {begun.threads} threads", file=sys.stderr)
+    tell(f"{clips} clips to train on, {len(begun.held)} to validate with, {begun.threads} threads")
     with _Teller() as teller:
         state = train(begun, resume=options.resume, progress=teller.tell)
     skipped = f"; {state.skipped} steps were not taken, see log.jsonl" if state.skipped else ""
-    print(f"sewnp: {state.step} steps in {_clock(state.seconds)}, in {recipe.output}{skipped}", file=sys.stderr)
+    tell(f"{state.step} steps in {_clock(state.seconds)}, in {path_name(recipe.output)}{skipped}")
     return 0
 
 
