@@ -66,6 +66,12 @@ def test_where_there_is_no_such_memory_it_goes_with_every_clip(
     assert set(os.listdir("/proc/self/fd")) == before
 
 
+def heedful() -> None:
+    """Whoever started these tests, under nohup for one, may ignore signals, and so would their children."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_run_leaves_nothing_of_the_model(word: Path, tmp_path: Path, number: signal.Signals) -> None:
     folder, temporary, out = (tmp_path / name for name in ("speech", "temporary", "out"))
@@ -74,12 +80,13 @@ def test_a_killed_run_leaves_nothing_of_the_model(word: Path, tmp_path: Path, nu
     for i in range(100):
         (folder / f"{i}.wav").write_bytes(word.read_bytes())
     command = [sys.executable, "-m", "sewnp", "transcribe", str(folder), "-o", str(out), "--jobs", "2"]
-    process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(temporary)}, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(temporary)}, stderr=subprocess.PIPE, preexec_fn=heedful)
     while not list(out.glob("*.txt")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
-    assert process.wait(30) != 0
+    process.communicate(timeout=60)
+    assert process.returncode == -number
     assert [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size > 2**16] == []
 
 

@@ -773,7 +773,8 @@ def test_nothing_half_written_is_left(tmp_path: Path, number: signal.Signals) ->
         with subprocess.Popen(
             [*command, *["ignored"][:ignored]],
             stderr=subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            # whoever started these tests may ignore them, and so would their children
+            preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
         ) as process:
             assert process.stderr is not None
             assert process.stderr.readline() == b"writing\n"
