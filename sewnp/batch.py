@@ -27,6 +27,9 @@ IN_FLIGHT = 64
 RETRIES = 2
 """Times that a clip whose worker has died is tried again: the worker may have died of another clip, or of want of memory."""
 
+MOST_JOBS = 512
+"""Processes of one pool.  Each is a Python with a model."""
+
 Executors: TypeAlias = Executor | Callable[[], Executor]
 
 
@@ -103,8 +106,10 @@ def processes(jobs: int) -> Callable[[], Executor]:
     """A function that starts a pool of ``jobs`` processes: an executor for :func:`transcribe_many` that survives its workers.
 
     Each computes on one thread, so that they do not fight for the cores, and leaves Ctrl-C to the process that started it.  Processes are
-    spawned, not forked: a script that uses this needs its ``if __name__ == "__main__":``.
+    spawned, not forked: a script that uses this needs its ``if __name__ == "__main__":``.  Raises InputError for jobs that are no number
+    from 1 to :data:`MOST_JOBS`.
     """
+    check_whole("jobs", jobs, 1, MOST_JOBS)
     import multiprocessing  # a tenth of the time that importing this package takes, and one clip needs none of it
     from concurrent.futures import ProcessPoolExecutor
 

@@ -31,11 +31,14 @@ def stages(config: Config, samples: int, head: Head | None = None) -> list[Stage
     ]
 
 
-def attention_bytes(config: Config, samples: int, *, batch: int = 1, itemsize: int = 4) -> int:
-    """Memory that one layer's attention takes for a moment: several arrays of one number a head, query and key."""
+def attention_bytes(config: Config, samples: int, *, batch: int = 1, itemsize: int = 4, kept: int = 0) -> int:
+    """Memory that one layer's attention takes for a moment: several arrays of one number a head, query and key.
+
+    kept: so many such arrays are kept of each layer.
+    """
     squeezed = config.frames(samples) // config.squeeze_factor
     arrays = 4 + len(config.position_terms)  # scores, their exponentials, probabilities; c2p and p2c terms
-    return arrays * batch * config.num_attention_heads * squeezed**2 * itemsize
+    return (arrays + kept * config.num_hidden_layers) * batch * config.num_attention_heads * squeezed**2 * itemsize
 
 
 def _convolutions(config: Config, samples: int) -> Iterator[StageCost]:

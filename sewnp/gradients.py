@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sewnp.checkpoints import flatten, nest
 from sewnp.config import Config
@@ -98,6 +99,21 @@ def compute_gradients(
     if undropped:
         output = replace(output, last_hidden_state=undropped["encoder.last_hidden_state"])
     return Gradients(loss, output, nest({key: by_key.get(key) for key in keys}), dwaveform if input_gradient else None)  # type: ignore[misc]
+
+
+def plain_clip_gradients(
+    gradients: Callable[..., Gradients], freeze: str | Iterable[str]
+) -> Callable[..., tuple[float, dict[str, Array]]]:
+    """What ``Model.clip_gradients`` is for the textbook: ``Model.gradients``, called as :class:`sewnp.fast.ClipGradients` is."""
+
+    def plainly(
+        input_values: Array, labels: npt.ArrayLike, *, time_mask: Any = None, feature_mask: Any = None, **options: Any
+    ) -> tuple[float, dict[str, Array]]:
+        masks = {"mask_time_indices": time_mask, "mask_feature_indices": feature_mask}
+        found = gradients(input_values, labels, **masks, **options, freeze=freeze)
+        return float(found.loss.sum()), found.flat()
+
+    return plainly
 
 
 def frozen_keys(freeze: str | Iterable[str], keys: list[str], config: Config) -> Callable[[str], bool]:

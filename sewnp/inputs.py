@@ -1,14 +1,46 @@
 """What a model is called with: arrays of the right shapes, finite, and no more than this machine can hold."""
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from sewnp.config import Config
 from sewnp.costs import attention_bytes
-from sewnp.errors import InputError
+from sewnp.errors import InputError, SewError
 from sewnp.machine import memory
 from sewnp.types import Array
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def calmly(function: Callable[P, T]) -> Callable[P, T]:
+    """A function to which the caller's ``np.seterr(all="raise")`` does not reach: a softmax underflows by design, and a NaN is told in words."""
+
+    @wraps(function)
+    def calm(*args: P.args, **kwargs: P.kwargs) -> T:
+        asked: dict[str, Any] = {kind: "warn" if how == "raise" else how for kind, how in np.geterr().items()}
+        with np.errstate(**asked | {"under": "ignore"}):
+            return function(*args, **kwargs)
+
+    return calm
+
+
+@contextmanager
+def about(audio: str, error: type[SewError] | None = None) -> Iterator[None]:
+    """Name the recording in an InputError raised inside the block: a model that answers NaN does so for one clip among many.
+
+    Samples that the caller holds have no name.  error: what to raise instead, whatever the clip is called.
+    """
+    try:
+        yield
+    except InputError as problem:
+        if error is None and audio == "audio":
+            raise
+        raise (error or InputError)(f"{audio}: {problem}") from problem
 
 
 def check_arguments(
@@ -20,10 +52,12 @@ def check_arguments(
     dtype: np.dtype[Any],
     can_hide: bool,
     all_scores: bool,
+    kept: int = 0,
 ) -> tuple[Array, Array | None, Array | None]:
     """The arguments of ``Model.__call__`` -> waveform (B, n) in dtype, attention mask (B, n), frames to hide (B, T) bool.
 
-    can_hide: whether the model has the vector for that.  all_scores: whether attention holds all its scores at once.  Raises InputError.
+    can_hide: whether the model has the vector for that.  all_scores: whether attention holds all its scores at once; kept: how
+    many arrays of their size are kept of each layer.  Raises InputError.
     """
     x = as_array("input_values", input_values)
     if x.ndim != 2 or x.dtype.kind != "f":
@@ -32,7 +66,7 @@ def check_arguments(
     if batch < 1 or samples < config.minimum_samples:
         raise InputError(f"input_values: expected at least 1 clip and {config.minimum_samples} samples, found shape {x.shape}")
     if all_scores:
-        check_attention("input_values", config, samples, batch=batch, itemsize=dtype.itemsize)
+        check_attention("input_values", config, samples, batch=batch, itemsize=dtype.itemsize, kept=kept)
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and that is said below
         x = x.astype(dtype, copy=False)
     bad = np.count_nonzero(~np.isfinite(x))
@@ -47,13 +81,16 @@ def check_arguments(
     if hidden.shape != expected:
         raise InputError(f"mask_time_indices: expected shape {expected}, found {hidden.shape}")
     if config.apply_spec_augment and not can_hide:
-        raise InputError("mask_time_indices: this model has no masked_spec_embed (mask_time_prob and mask_feature_prob are 0)")
+        raise InputError(
+            "mask_time_indices: this model has no masked_spec_embed: its checkpoint does not hold it, or its mask_time_prob and"
+            " mask_feature_prob are 0"
+        )
     return x, mask, hidden.astype(bool)
 
 
-def check_attention(name: str, config: Config, samples: int, *, batch: int = 1, itemsize: int = 4) -> None:
+def check_attention(name: str, config: Config, samples: int, *, batch: int = 1, itemsize: int = 4, kept: int = 0) -> None:
     """Raise InputError where attention over so many samples at once would not fit into this machine's memory."""
-    needed = attention_bytes(config, samples, batch=batch, itemsize=itemsize)
+    needed = attention_bytes(config, samples, batch=batch, itemsize=itemsize, kept=kept)
     if needed > memory():
         raise InputError(
             f"{name}: attention over {samples} samples at once needs about {needed / 2**30:.0f} GiB of memory, more than the"

@@ -13,7 +13,8 @@ from sewnp.checkpoints.folder import held_files, replaced_files
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.errors import CheckpointError, ConfigError, TokenizerError, brief, check_whole
-from sewnp.files import AnyPath, overwritten, path_name
+from sewnp.fast.crew import LARGEST_CREW
+from sewnp.files import AnyPath, naming, overwritten, path_name
 from sewnp.initialization import initial_weights
 from sewnp.layers.masking import MASKINGS, Masking
 from sewnp.machine import memory
@@ -160,6 +161,8 @@ def transcribe(
 
 def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, str]:
     """Where a model lies, and what to call it.  A model of the hub is downloaded first."""
+    if not isinstance(model, str | os.PathLike):
+        raise ConfigError(f"model: expected a name, a folder or a hub id, found {type(model).__name__}")
     # a hub id has a separator like a path, and like a path that exists it is none
     hub = split_id(model) if isinstance(model, str) and not os.path.exists(model) else None
     if hub is not None:
@@ -169,10 +172,12 @@ def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, 
         return fetch(name, revision if own is None else own), name
     if revision is not None:
         raise ConfigError(f"revision: expected only with a hub id (name/name), found model={brief(os.fspath(model))}")
-    path = Path(os.path.expanduser(model))
-    separators = {os.sep, os.altsep or os.sep}
-    if not isinstance(model, str) or separators & set(model) or os.path.isfile(path / "config.json"):
-        return path, path.resolve().name
+    # a null character, a link to itself
+    with naming(model, CheckpointError, problems=(OSError, ValueError, RuntimeError)):
+        path = Path(os.path.expanduser(model))
+        separators = {os.sep, os.altsep or os.sep}
+        if not isinstance(model, str) or separators & set(model) or os.path.isfile(path / "config.json"):
+            return path, path.resolve().name
     if model in EMBEDDED:
         return embedded(model), model
     raise CheckpointError(
@@ -189,7 +194,7 @@ def _check_options(masking: str, head: str | None) -> None:
 
 def _engine(engine: Engine | None, dtype: np.dtype[Any], threads: int | None) -> Engine:
     if threads is not None:
-        check_whole("threads", threads, 1, error=ConfigError)
+        check_whole("threads", threads, 1, LARGEST_CREW, error=ConfigError)
     if engine not in (*ENGINES, None):
         raise ConfigError(f"engine: expected one of {ENGINES}, found {brief(engine)}")
     if engine == "fast" and dtype != np.float32:

@@ -13,8 +13,10 @@ from typing import TypeAlias
 import numpy as np
 
 from sewnp.config import Config
-from sewnp.errors import AudioError, InputError
-from sewnp.networks import Moments, Parts, WindowMoments, convolution_moments, windowed_states
+from sewnp.errors import AudioError, InputError, brief
+from sewnp.fast import limited
+from sewnp.inputs import check_attention
+from sewnp.networks import Moments, Parts, WindowMoments, convolution_moments, ctc_logits, windowed_states
 from sewnp.speech.features import VARIANCE_EPS
 from sewnp.speech.stream import Recording
 from sewnp.types import Array, Weights
@@ -26,6 +28,9 @@ OVERLAP = 3.0
 
 Progress: TypeAlias = Callable[[float, float | None], None]
 """Called with the seconds done and the seconds in all, None where the length is not known yet."""
+
+_ENDLESS = 2.0**32
+"""Seconds, more than any recording has: what is longer still is no number of samples."""
 
 
 def quietly(done: float, total: float | None) -> None:
@@ -94,6 +99,53 @@ def window_frames(config: Config, rate: int, window: float | None, overlap: floa
     return wide, shared
 
 
+def run_recording(
+    recording: Recording,
+    config: Config,
+    weights: Weights,
+    *,
+    rate: int,
+    normalise: bool,
+    window: tuple[int, int],
+    whole: Callable[[Array], Array],
+    parts: Callable[[Moments | None], Parts],
+    plain: bool,
+    progress: Progress = quietly,
+) -> tuple[Array, int]:
+    """Both passes, or one where the recording is short enough.  -> logits (T, V), and the number of samples
+
+    window: see :func:`window_frames`.  whole: runs a waveform (n,) in one piece; parts: from the moments of the first convolution to what
+    runs a long one; plain: whether that is the textbook; rate: Hz.
+    """
+    wide, overlap = window
+    first = weights[config.prefix]["feature_extractor"]["conv_layers"][0]["conv"]
+    dtype = first["weight"].dtype
+    found = survey(recording, config, first, longest=wide * config.hop, normalise=normalise)
+    if found.samples < config.minimum_samples:
+        return np.zeros((0, config.vocab_size), dtype), found.samples
+    if found.waveform is not None:
+        return whole(found.waveform), found.samples
+    if plain:
+        check_attention("window", config, config.samples_for(wide), itemsize=dtype.itemsize)
+
+    def head(states: Array) -> Array:
+        return ctc_logits(states, weights) if plain else limited(lambda stop: ctc_logits(states, weights))
+
+    logits = windowed_logits(
+        recording,
+        found,
+        parts(found.moments),
+        head,
+        config,
+        dtype=dtype,
+        rate=rate,
+        window=wide,
+        overlap=overlap,
+        progress=progress,
+    )
+    return logits, found.samples
+
+
 def windowed_logits(
     recording: Recording,
     found: Survey,
@@ -159,9 +211,9 @@ def pipeline_logits(
         waveform = recording.read()
         return run(waveform), len(waveform)
     left, right = stride if isinstance(stride, tuple) else (stride, stride)
-    length = _seconds("window", chunk)
+    length = min(_seconds("window", chunk), _ENDLESS)
     size, before, after = (
-        int(round(_seconds("overlap", length / 6 if seconds is None else seconds) * rate / hop) * hop)
+        round(min(_seconds("overlap", length / 6 if seconds is None else seconds), _ENDLESS) * rate / hop) * hop
         for seconds in (length, left, right)
     )
     if size <= before + after:
@@ -193,5 +245,8 @@ def _chunks(blocks: Iterable[Array], size: int, step: int) -> Iterator[tuple[Arr
 
 def _seconds(name: str, value: object) -> float:
     if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool) or not value >= 0:
-        raise InputError(f"{name}: expected seconds, one number of 0 or more, found {value!r}")
-    return float(value)
+        raise InputError(f"{name}: expected seconds, one number of 0 or more, found {brief(value)}")
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.inf

@@ -162,6 +162,8 @@ def _librispeech(folder: Path) -> Iterator[_Row]:
         columns = {"speaker": chapter.parent.name, "chapter": chapter.name, "subset": chapter.parent.parent.name}
         for place, line in read_lines(transcript, ManifestError):
             name, _, text = line.strip().partition(" ")
+            if Path(name).name != name:
+                raise ManifestError(f"{place}: expected an id, the name of a file beside this one, found {brief(name)}")
             if name:
                 audio = transcript.parent.relative_to(folder) / f"{name}.flac"
                 yield place, {"id": name, "audio": str(audio), "text": text} | columns

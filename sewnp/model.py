@@ -16,13 +16,13 @@ from sewnp.config import Config
 from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError, brief, printable
 from sewnp.fast import ClipGradients, FastTrunk, default_threads, limited
-from sewnp.gradients import Dropout, Gradients, compute_gradients
-from sewnp.inputs import as_array, check_arguments, check_attention
+from sewnp.gradients import Dropout, Gradients, compute_gradients, plain_clip_gradients
+from sewnp.inputs import about, as_array, calmly, check_arguments
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen, unseen_vjp
 from sewnp.layers.softmax import softmax
-from sewnp.long import Progress, pipeline_logits, quietly, survey, window_frames, windowed_logits
-from sewnp.networks import Moments, Output, Parts, TextbookParts, ctc_logits, fold_statistics, run
+from sewnp.long import Progress, pipeline_logits, quietly, run_recording, window_frames
+from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
 from sewnp.parameters import Head
 from sewnp.speech.alignment import Alignment, align_logits
 from sewnp.speech.audio import Audio, Samples, audio_name
@@ -68,6 +68,7 @@ class Model:
         first: Array = self.weights[self.config.prefix]["layer_norm"]["weight"]
         return first.dtype
 
+    @calmly
     def __call__(
         self,
         input_values: Array,
@@ -90,7 +91,9 @@ class Model:
         and clips so long that attention would not fit into this machine's memory.
         """
         looked_at = see is not unseen or output_attentions
-        x, mask, hidden = self._checked(input_values, attention_mask, mask_time_indices, looked_at=looked_at)
+        x, mask, hidden = self._checked(
+            input_values, attention_mask, mask_time_indices, looked_at=looked_at, kept=int(output_attentions)
+        )
         forward = partial(
             run,
             self.weights,
@@ -108,6 +111,7 @@ class Model:
         )
         return forward() if self.engine == "textbook" or looked_at else limited(lambda stop: forward())
 
+    @calmly
     def gradients(
         self,
         input_values: Array,
@@ -132,7 +136,7 @@ class Model:
 
         Raises InputError for a model without a head, ``skip_layers`` of a head that mixes all layers, and names that nothing has.
         """
-        x, mask, hidden = self._checked(input_values, attention_mask, mask_time_indices, looked_at=True)
+        x, mask, hidden = self._checked(input_values, attention_mask, mask_time_indices, looked_at=True, kept=1)
         channels = None if mask_feature_indices is None else as_array("mask_feature_indices", mask_feature_indices)
         if channels is not None and channels.shape != (len(x), self.config.hidden_size):
             raise InputError(f"mask_feature_indices: expected shape {(len(x), self.config.hidden_size)}, found {channels.shape}")
@@ -164,22 +168,16 @@ class Model:
         if self.engine == "fast":
             earlier = reuse if isinstance(reuse, ClipGradients) else None
             return ClipGradients(self.config, self.weights, self.head, freeze, reuse=earlier)
+        return plain_clip_gradients(self.gradients, freeze)
 
-        def plainly(
-            input_values: Array, labels: npt.ArrayLike, *, time_mask: Any = None, feature_mask: Any = None, **options: Any
-        ) -> tuple[float, dict[str, Array]]:
-            masks = {"mask_time_indices": time_mask, "mask_feature_indices": feature_mask}
-            found = self.gradients(input_values, labels, **masks, **options, freeze=freeze)
-            return float(found.loss.sum()), found.flat()
-
-        return plainly
-
+    @calmly
     def features(
         self, audio: Samples | Sequence[Samples], *, sampling_rate: int | None = None, attention_mask: bool | None = None
     ) -> Features:
         """Normalised, padded ``input_values`` and, where the model wants one, an ``attention_mask``.  See FeatureExtractor."""
         return self.feature_extractor(audio, sampling_rate=sampling_rate, attention_mask=attention_mask)
 
+    @calmly
     def transcribe(
         self,
         audio: Audio,
@@ -214,18 +212,39 @@ class Model:
                 run, hop = partial(self._logits, recording.name), self.config.hop
                 logits, samples = pipeline_logits(recording, run, hop=hop, rate=rate, chunk=window, stride=overlap, progress=tell)
             elif compat is None:
-                logits, samples = self._long_logits(recording, *window_frames(self.config, rate, window, overlap), tell)
+                logits, samples = self.recording_logits(recording, window=window, overlap=overlap, progress=tell)
             else:
                 raise InputError(f"compat: expected 'transformers' or None, found {brief(compat)}")
         tell(samples / rate, samples / rate)
-        return transcript_from_logits(
-            logits,
-            tokenizer,
-            seconds_per_frame=Fraction(self.config.hop, rate),
-            duration=samples / rate,
-            decoder=decoder,
+        frame, duration = Fraction(self.config.hop, rate), samples / rate
+        with about(recording.name):
+            return transcript_from_logits(logits, tokenizer, seconds_per_frame=frame, duration=duration, decoder=decoder)
+
+    @calmly
+    def recording_logits(
+        self,
+        recording: Recording,
+        *,
+        window: float | None = None,
+        overlap: float | tuple[float, float] | None = None,
+        progress: Progress = quietly,
+    ) -> tuple[Array, int]:
+        """Logits (T, V) of a recording of any length at the model's rate, run as ``transcribe`` runs it, and its samples.  Arguments as there."""
+        rate = self.feature_extractor.sampling_rate
+        return run_recording(
+            recording,
+            self.config,
+            self.weights,
+            rate=rate,
+            normalise=self.feature_extractor.do_normalize,
+            window=window_frames(self.config, rate, window, overlap),
+            whole=partial(self._logits, recording.name),
+            parts=self._parts,
+            plain=self.engine == "textbook",
+            progress=progress,
         )
 
+    @calmly
     def align(self, audio: Audio, text: str, *, sampling_rate: int | None = None, allow_truncated: bool = False) -> Alignment:
         """When each word and character of a text was said: CTC forced alignment.  audio, sampling_rate, long clips: as for ``transcribe``.
 
@@ -235,9 +254,12 @@ class Model:
         tokenizer, rate = self._ctc_tokenizer("aligning"), self.feature_extractor.sampling_rate
         spell(text, tokenizer, vocab_size=self.config.vocab_size)  # what cannot be spelled is said before the network runs
         with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
-            logits, samples = self._long_logits(recording, *window_frames(self.config, rate, None, None), quietly)
-        return align_logits(logits, text, tokenizer, seconds_per_frame=Fraction(self.config.hop, rate), duration=samples / rate)
+            logits, samples = self.recording_logits(recording)
+        frame, duration = Fraction(self.config.hop, rate), samples / rate
+        with about(recording.name):
+            return align_logits(logits, text, tokenizer, seconds_per_frame=frame, duration=duration)
 
+    @calmly
     def classify(self, audio: Audio, *, sampling_rate: int | None = None, allow_truncated: bool = False) -> Labels:
         """Labels with their probabilities, best first.  Arguments as ``transcribe``.
 
@@ -249,6 +271,8 @@ class Model:
         if len(waveform) < self.config.minimum_samples:
             raise AudioError(f"{audio_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
         scores = softmax(self._logits(audio, waveform))
+        if np.isnan(scores).any():
+            raise InputError(f"{audio_name(audio)}: logits: expected finite values, found NaN or infinity")
         best_first = [(self.config.id2label[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
         return Labels(best_first, len(waveform) / self.feature_extractor.sampling_rate)
 
@@ -274,7 +298,7 @@ class Model:
         write_checkpoint(Path(folder), checkpoint)
 
     def _checked(
-        self, input_values: Any, attention_mask: Any, mask_time_indices: Any, *, looked_at: bool
+        self, input_values: Any, attention_mask: Any, mask_time_indices: Any, *, looked_at: bool, kept: int
     ) -> tuple[Array, Array | None, Array | None]:
         return check_arguments(
             self.config,
@@ -283,6 +307,7 @@ class Model:
             mask_time_indices,
             dtype=self.dtype,
             can_hide="masked_spec_embed" in self.weights[self.config.prefix],
+            kept=kept,
             all_scores=self.engine == "textbook" or looked_at,  # the fast engine never holds them all at once
         )
 
@@ -301,34 +326,10 @@ class Model:
 
     def _logits(self, audio: object, waveform: Array) -> Array:
         """Logits of one clip, run alone, in one piece and without a mask; errors name it.  (n,) -> (T, V), or (L,) of a classifier"""
-        try:
+        with about(audio_name(audio), AudioError):
             logits = self(self.features(waveform, attention_mask=False).input_values).logits
-        except InputError as error:
-            raise AudioError(f"{audio_name(audio)}: {error}") from error
         assert logits is not None  # the caller has checked the head
         return np.asarray(logits[0])
-
-    def _long_logits(self, recording: Recording, window: int, overlap: int, progress: Progress) -> tuple[Array, int]:
-        """Logits (T, V) of a recording of any length, and its samples.  window, overlap: in frames"""
-        config, rate = self.config, self.feature_extractor.sampling_rate
-        first = self.weights[config.prefix]["feature_extractor"]["conv_layers"][0]["conv"]
-        normalise = self.feature_extractor.do_normalize
-        found = survey(recording, config, first, longest=window * config.hop, normalise=normalise)
-        if found.samples < config.minimum_samples:
-            return np.zeros((0, config.vocab_size), self.dtype), found.samples
-        if found.waveform is not None:
-            return self._logits(recording.name, found.waveform), found.samples
-        if self.engine == "textbook":
-            check_attention("window", config, config.samples_for(window), itemsize=self.dtype.itemsize)
-        widths = {"rate": rate, "window": window, "overlap": overlap}
-        parts = self._parts(found.moments)
-
-        def head(states: Array) -> Array:
-            if self.engine == "textbook":
-                return ctc_logits(states, self.weights)
-            return limited(lambda stop: ctc_logits(states, self.weights))
-
-        return windowed_logits(recording, found, parts, head, config, dtype=self.dtype, **widths, progress=progress), found.samples
 
     @property
     def _fast(self) -> FastTrunk:

@@ -25,6 +25,11 @@ def parameter_shapes(config: Config, head: Head | None = None) -> Shapes:
     return {f"{config.prefix}.{key}": shape for key, shape in base.items()} | head_shapes(config, head)
 
 
+def is_optional(key: str) -> bool:
+    """Whether a checkpoint may lack a tensor that its configuration speaks of: only who hides frames needs the vector for that."""
+    return key.endswith(".masked_spec_embed")
+
+
 def head_shapes(config: Config, head: Head | None) -> Shapes:
     """Key and shape of the head's own tensors."""
     if head == "ctc":

@@ -29,7 +29,7 @@ def joined():
 
 def logits(model, audio, window, overlap, progress=long.quietly):
     with open_recording(audio) as recording:
-        return model._long_logits(recording, *long.window_frames(model.config, 16000, window, overlap), progress)[0]
+        return model.recording_logits(recording, window=window, overlap=overlap, progress=progress)[0]
 
 
 @pytest.mark.parametrize("name", ["digits", "digits-d"])
@@ -114,7 +114,7 @@ def test_a_recording_that_shrinks_between_the_passes(digits, joined):
     blocks = iter([[joined], [joined[:100_000]]])
     recording = long.Recording("clip.wav", lambda: iter(next(blocks)))
     with pytest.raises(AudioError, match=f"clip.wav: changed while it was read: {len(joined)} samples at first, then 100000"):
-        digits._long_logits(recording, 100, 10, long.quietly)
+        digits.recording_logits(recording, window=2.0, overlap=0.2)
 
 
 def test_samples_too_large_for_float32(digits, joined):

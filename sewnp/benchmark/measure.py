@@ -19,6 +19,9 @@ from sewnp.types import Array
 PAUSE = 0.3
 """Seconds before each run.  The threads of OpenMP and onnxruntime spin for a while after their work, and would slow whoever comes next."""
 
+LONGEST = 3600
+"""Seconds of a clip.  It is run in one piece."""
+
 PEAK_SIZE = 2048
 """Rows and columns of the product whose speed stands for the machine's best."""
 
@@ -106,9 +109,10 @@ def benchmark(
     rate = model.feature_extractor.sampling_rate
     rows = []
     for length in seconds:
+        if not model.config.minimum_samples <= length * rate <= LONGEST * rate:
+            shortest = model.config.minimum_samples / rate
+            raise InputError(f"seconds: expected at least {shortest:g} and at most {LONGEST}, found {length:g}")
         sample_count = int(length * rate)
-        if sample_count < model.config.minimum_samples:
-            raise InputError(f"seconds: expected at least {model.config.minimum_samples / rate:g}, found {length:g}")
         x = np.random.default_rng(0).normal(size=(1, sample_count)).astype(np.float32)
         progress(f"{length:g} s: preparing")
         named = {"sewnp": ours, **{name: PEERS[name] for name in against}}

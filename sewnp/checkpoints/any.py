@@ -1,5 +1,6 @@
 """Whatever can be read, read as what a folder of transformers holds, in the precision in which it is stored."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def read_any(source: Path, *, dictionary: AnyPath | None = None, config: AnyPath
         return read_checkpoint(
             source, dtype=_common({{"F16": "float16", "F64": "float64"}.get(kind, "float32") for kind in stored})
         )
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise CheckpointError(f"{path_name(source)}: no such file or folder, and no hub id (name/name)")
     given = None if config is None else read_config(config)
     checkpoint = read_fairseq(source, dictionary=None if dictionary is None else Path(dictionary), config=given)

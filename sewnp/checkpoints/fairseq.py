@@ -20,7 +20,7 @@ from sewnp.checkpoints.stored import FLOATS, TensorFile
 from sewnp.config import Config
 from sewnp.errors import CheckpointError, printable
 from sewnp.files import path_name, read_text
-from sewnp.parameters import Head, parameter_count, parameter_shapes
+from sewnp.parameters import Head, is_optional, parameter_count, parameter_shapes
 from sewnp.types import Array
 
 DICTIONARY = "dict.ltr.txt"
@@ -143,7 +143,9 @@ def _weights(tensors: TensorFile, config: Config, head: Head | None) -> dict[str
     problems = []
     for key, shape in wanted.items():
         found = tensors.shapes.get(names[key])
-        if found is None:
+        if found is None and is_optional(key):
+            del names[key]
+        elif found is None:
             problems.append(f"{names[key]}: missing")
         elif found != shape:
             problems.append(f"{names[key]}: expected shape {shape}, found {found}")

@@ -19,7 +19,7 @@ from sewnp.config import Config, config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, printable
 from sewnp.files import WRITING, AnyPath, is_folder, is_there, naming, path_name, read_json, whole_folder, write_json
 from sewnp.initialization import fill
-from sewnp.parameters import Head, Shapes, head_shapes, parameter_count, parameter_shapes
+from sewnp.parameters import Head, Shapes, head_shapes, is_optional, parameter_count, parameter_shapes
 from sewnp.types import Array, DTypeLike
 
 ARCHITECTURES = {
@@ -74,7 +74,8 @@ def read_checkpoint(
     """Read a folder.  head: which head to load, None for the base model, "auto" for whatever the folder holds.
 
     Base and head checkpoints load into each other.  A head that the folder does not hold is an error, unless ``fresh_head_seed`` asks
-    for one with fresh weights.  Raises CheckpointError with every missing, unexpected and wrongly shaped tensor at once, before any is read.
+    for one with fresh weights.  ``masked_spec_embed`` alone may be missing, and is not made up: without it the model masks nothing, and is
+    written as it was read.  Raises CheckpointError with every missing, unexpected and wrongly shaped tensor at once, before any is read.
     """
     with naming(folder, CheckpointError):  # a folder or a parent of it that may not be looked into
         return _read(folder, head, fresh_head_seed, dtype)
@@ -92,7 +93,7 @@ def _read(folder: Path, head: Head | Literal["auto"] | None, fresh_head_seed: in
         keys.setdefault(modern(key if prefixed else f"{config.prefix}.{key}"), key)
     chosen = _held_head(keys) if head == "auto" else head
     fresh = head_shapes(config, chosen) if fresh_head_seed is not None else {}
-    wanted = _wanted(config, chosen, files, folder)
+    wanted = {key: shape for key, shape in _wanted(config, chosen, files, folder).items() if key in keys or not is_optional(key)}
     own = {} if fresh else head_shapes(config, chosen)
     foreign = _HEAD_NAMES - {_head_name(key) for key in own}
     if chosen == "classification" and not fresh:
@@ -134,6 +135,9 @@ def replaced_files(folder: AnyPath) -> list[str]:
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a folder that ``from_pretrained`` of transformers loads.  Existing files of the same names are replaced; all appear, or none."""
+    # a null character, a link to itself
+    with naming(folder, CheckpointError, WRITING, (OSError, ValueError, RuntimeError)):
+        folder.resolve()
     if is_there(folder, CheckpointError, WRITING) and not folder.is_dir():
         raise CheckpointError(f"{path_name(folder)}: expected a folder, found a file")
     dtype = str(next(iter(checkpoint.weights.values())).dtype)

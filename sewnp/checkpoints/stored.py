@@ -21,6 +21,15 @@ MOST_DIMENSIONS = 32
 """What NumPy 1 allows."""
 
 
+def substitute(begin: bytes) -> str | None:
+    """What a file is that stands in the place of tensors, by its first bytes: what a clone or a download leaves that has not gone well."""
+    if begin.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer; the file that it stands for has not been downloaded (git lfs pull)"
+    if begin.lstrip(b"\xef\xbb\xbf \t\r\n")[:14].lower().startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
+        return "is a page of HTML, perhaps a server's answer; the file has not been downloaded"
+    return None
+
+
 @dataclass(frozen=True)
 class TensorFile:
     """An open file of tensors: what it holds is known and has been checked, nothing is in memory yet."""

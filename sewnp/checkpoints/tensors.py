@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from sewnp.checkpoints.pickles import open_pickle
-from sewnp.checkpoints.stored import DTYPES, FLOATS, MOST_DIMENSIONS, TensorFile
+from sewnp.checkpoints.stored import DTYPES, FLOATS, MOST_DIMENSIONS, TensorFile, substitute
 from sewnp.errors import CheckpointError, brief, printable
 from sewnp.files import check_regular, is_there, open_regular, parse_json, path_name, read_json
 from sewnp.types import Array
@@ -33,7 +33,10 @@ def open_file(path: Path) -> TensorFile:
     check_regular(path, CheckpointError)
     try:
         with path.open("rb") as raw:
-            size = int.from_bytes(raw.read(8), "little")
+            begin = raw.read(64)
+        if (instead := substitute(begin)) is not None:
+            raise CheckpointError(f"{path}: {instead}")
+        size = int.from_bytes(begin[:8], "little")
         if size > LARGEST_HEADER:
             raise ValueError(f"its header claims {size:,} bytes; expected at most {LARGEST_HEADER:,}")
         with safe_open(path, framework="numpy") as file:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from sewnp.checkpoints.stored import substitute
 from sewnp.checkpoints.unpickler import Malformed
 from sewnp.errors import printable
 
@@ -95,8 +96,8 @@ def _check_format(path: Path, begin: bytes, size: int) -> None:
         return
     if size == 0:
         raise Malformed("is empty")
-    if begin.startswith(b"version https://git-lfs"):
-        raise Malformed("is a Git LFS pointer; the file that it stands for has not been downloaded")
+    if (instead := substitute(begin)) is not None:
+        raise Malformed(instead)
     if begin[2:].startswith(_LEGACY) or begin[257:262] == b"ustar":
         name = path.name if re.fullmatch(r"[\w.-]+", path.name) else "FILE"  # it goes into a command that somebody copies
         raise Malformed(

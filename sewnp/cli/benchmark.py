@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from sewnp.benchmark import PEERS, Benchmark, benchmark
-from sewnp.cli.clips import add_format, add_model, add_threads
+from sewnp.cli.clips import add_format, add_model, add_threads, whole
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_outputs, model_files
-from sewnp.errors import InputError, brief, printable
+from sewnp.errors import brief, printable
 from sewnp.files import json_text
 from sewnp.loading import from_config, load
 from sewnp.model import Model
@@ -33,14 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     add_model(parser, default="digits")
     add_threads(parser)
-    parser.add_argument("--seconds", default="2,10,30", metavar="S,S", help="lengths of the clips (default: 2,10,30)")
+    parser.add_argument(
+        "--seconds", type=_lengths, default="2,10,30", metavar="S,S", help="lengths of the clips (default: 2,10,30)"
+    )
     parser.add_argument(
         "--against",
         default="",
         metavar="P,P",
         help=f"peers to measure beside: {', '.join(PEERS)}; torch and onnx have to be installed",
     )
-    parser.add_argument("--runs", type=int, default=9, metavar="N", help="runs of each (default: 9)")
+    parser.add_argument("--runs", type=whole(2, 1_000_000), default=9, metavar="N", help="runs of each (default: 9)")
     add_format(parser, "table", "json", help="what to print")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw time against length; the ending says the format (extra plots)"
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(options, {"--plot": options.plot}, model_files(options.model))
     result = benchmark(
         _model(options.model, options.threads),
-        seconds=[_seconds(text) for text in options.seconds.split(",")],
+        seconds=options.seconds,
         against=[name for name in options.against.split(",") if name],
         runs=options.runs,
         progress=tell,
@@ -92,8 +94,8 @@ def _model(name: str, threads: int | None) -> Model:
     return load(name, threads=threads)
 
 
-def _seconds(text: str) -> float:
+def _lengths(text: str) -> list[float]:
     try:
-        return float(text)
+        return [float(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"--seconds: expected numbers with commas between them, found {brief(text)}") from None
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between them, found {brief(text)}") from None

@@ -4,15 +4,19 @@ import argparse
 import errno
 import glob
 import os
+import re
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sewnp.batch import Result, processes
+from sewnp.batch import MOST_JOBS, Result, processes
 from sewnp.cli.output import OutputError, tell
-from sewnp.errors import AudioError, InputError, SewError
+from sewnp.errors import AudioError, InputError, SewError, brief
+from sewnp.fast.crew import LARGEST_CREW
 from sewnp.files import check_regular, files_in, path_name
 from sewnp.loading import embedded
 from sewnp.long import Progress
@@ -86,13 +90,20 @@ def add_model(parser: argparse.ArgumentParser, *, default: str | None) -> None:
 
 def add_jobs(parser: argparse.ArgumentParser, doing: str) -> None:
     """The option that says how many processes run the clips."""
-    parser.add_argument("--jobs", type=_positive, default=1, metavar="N", help=f"{doing} on N processes (default: 1, in this one)")
+    parser.add_argument(
+        "--jobs", type=whole(1, MOST_JOBS), default=1, metavar="N", help=f"{doing} on N processes (default: 1, in this one)"
+    )
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {number}")
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """What reads a whole number from ``least`` to ``most``: an argument's ``type``."""
+
+    def number(text: str) -> int:
+        value = int(text) if re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII) else None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, found {brief(text)}")
+        return value
+
     return number
 
 
@@ -100,7 +111,7 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     """The option that says how many threads compute."""
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole(1, LARGEST_CREW),
         metavar="N",
         help="threads to compute with (default: SEWNP_THREADS, or one a processor up to four)",
     )
@@ -130,7 +141,7 @@ def _meant(argument: str) -> Iterator[Clip]:
     elif os.path.isdir(argument):
         yield from _found(argument)
     elif not os.path.lexists(argument) and glob.has_magic(argument):
-        paths = sorted(path for path in glob.glob(argument, recursive=True) if not os.path.isdir(path))
+        paths = sorted({path for path in _fitting(argument) if not os.path.isdir(path)})
         if not paths:
             raise InputError(f"{path_name(argument)}: no file of that pattern")
         parts = Path(argument).parts
@@ -138,6 +149,46 @@ def _meant(argument: str) -> Iterator[Clip]:
         yield from (Clip(path, str(Path(path).relative_to(fixed).with_suffix("")), named=False) for path in paths)
     else:
         yield Clip(argument, Path(argument).stem)
+
+
+def _fitting(pattern: str) -> Iterator[str]:
+    """What glob.glob finds, but for a folder that is reached twice below a ``**``, by links to itself for instance: that one is searched once."""
+    parts = pattern.replace(os.altsep or os.sep, os.sep).split(os.sep)
+    if "**" not in parts:
+        yield from glob.glob(pattern)
+        return
+    place = parts.index("**")
+    outside, inside = os.sep.join(parts[:place]), os.sep.join(parts[place + 1 :]) or "*"
+    for base in glob.glob(outside) if outside else [os.sep * place]:
+        for folder in _folders(base):
+            yield from _fitting(os.path.join(glob.escape(folder), inside))
+
+
+def _folders(base: str) -> Iterator[str]:
+    """A folder and all folders in it, but for hidden ones, each once however many links lead there."""
+    around = Path(os.path.abspath(base)).parents  # which a link inside may lead back to
+    seen = {key for parent in around if (key := _identity(str(parent)))}
+    waiting, links = [base], deque[str]()
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.popleft()  # links last: what has a path of its own is called by it
+        key = _identity(folder or ".")
+        if key is None or key in seen:
+            continue
+        seen.add(key)
+        yield folder
+        with suppress(OSError), os.scandir(folder or ".") as entries:  # one that may not be read is passed over, as by glob
+            for entry in entries:
+                if not entry.name.startswith(".") and os.path.isdir(entry.path):
+                    (links if entry.is_symlink() else waiting).append(os.path.join(folder, entry.name))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What is the same for a folder by whatever path; None for what is not there."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _found(folder: str) -> Iterator[Clip]:

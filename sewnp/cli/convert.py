@@ -1,10 +1,12 @@
 """``sewnp convert``: any checkpoint into a folder of safetensors."""
 
 import argparse
+import os
 
 from sewnp.cli.output import tell
 from sewnp.files import path_name
 from sewnp.loading import convert
+from sewnp.parameters import parameter_shapes
 
 DESCRIPTION = """\
 Turn a checkpoint into a folder that sewnp and transformers load, with its weights in safetensors.
@@ -30,11 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Convert -> exit status."""
+    if os.path.isdir(options.source) and (options.dict or options.config):
+        options.refuse("arguments --dict and --config: expected with a .pt file: a folder has its own vocabulary and configuration")
     checkpoint = convert(options.source, options.target, dictionary=options.dict, config=options.config)
     parameters = sum(x.size for x in checkpoint.weights.values())
+    lacking = [key for key in parameter_shapes(checkpoint.config, checkpoint.head) if key not in checkpoint.weights]
     dtype = next(iter(checkpoint.weights.values())).dtype
     tell(
         f"{checkpoint.config.model_type}, {checkpoint.head or 'no'} head, {parameters:,} parameters in {dtype},"
-        f" in {path_name(options.target)}"
+        f" in {path_name(options.target)}" + "".join(f"; without {key}, as {path_name(options.source)}" for key in lacking)
     )
     return 0

@@ -3,7 +3,6 @@
 import argparse
 
 from sewnp.decoding import BeamSearch, LanguageModel
-from sewnp.errors import InputError
 from sewnp.model import Model
 from sewnp.speech import vocabulary_spelling
 
@@ -23,17 +22,22 @@ def add_decoder_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_decoder_options(options: argparse.Namespace) -> None:
+    """A weight of a language model that is not there is wrong usage."""
+    for name in ("alpha", "beta"):
+        if options.lm is None and getattr(options, name) is not None:
+            options.refuse(f"argument --{name}: expected with --lm, whose weight it sets")
+
+
 def decoder(options: argparse.Namespace, model: Model) -> BeamSearch | None:
     """What the options ask for; None is greedy decoding.
 
     A language model is read, and held against the model's vocabulary, here and once, so that what does not fit fails before the
     first clip.  Raises LanguageModelError and InputError.
     """
-    given = {name: getattr(options, name) for name in ("alpha", "beta") if getattr(options, name) is not None}
     if options.lm is None:
-        if given:
-            raise InputError(f"--{next(iter(given))}: expected only with --lm, whose weight it sets")
         return None if options.beam is None else BeamSearch(beam_width=options.beam)
+    given = {name: getattr(options, name) for name in ("alpha", "beta") if getattr(options, name) is not None}
     width = BeamSearch.beam_width if options.beam is None else options.beam
     search = BeamSearch(beam_width=width, language_model=LanguageModel.read(options.lm), **given)
     if model.tokenizer is not None:  # without one, transcribing says what is missing

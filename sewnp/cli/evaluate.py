@@ -11,13 +11,12 @@ import numpy as np
 
 from sewnp.batch import Result
 from sewnp.cli.clips import Bar, add_format, add_jobs, add_model, add_threads, in_processes, until_interrupted
-from sewnp.cli.decoding import add_decoder_options, decoder
+from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decoder
 from sewnp.cli.evaluate_table import classification_table, ctc_table
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.decoding import BeamSearch
-from sewnp.errors import InputError
 from sewnp.evaluation import (
     NORMALIZATIONS,
     Evaluation,
@@ -112,13 +111,18 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     """What can be known to fail before the first clip is run."""
     if options.resume and not options.output:
-        raise InputError("--resume: expected only with -o, the folder that holds the results")
+        options.refuse("argument --resume: expected with -o FOLDER, which holds the results")
     if options.task == "ctc":
         need("jiwer", "evaluate")
         if options.plot:
-            raise InputError("--plot: expected only with --task classification, whose confusion matrix it draws")
-    elif options.beam is not None or options.lm is not None:
-        raise InputError(f"--{'beam' if options.lm is None else 'lm'}: expected only with --task ctc")
+            options.refuse("argument --plot: expected with --task classification, whose confusion matrix it draws")
+        check_decoder_options(options)
+    else:
+        for name in ("beam", "lm", "alpha", "beta"):
+            if getattr(options, name) is not None:
+                options.refuse(f"argument --{name}: expected with --task ctc alone")
+        if options.normalize != "basic":
+            options.refuse("argument --normalize: expected with --task ctc alone: labels are compared as they stand")
     if options.plot:
         need("matplotlib.pyplot", "plots")
 

@@ -34,6 +34,19 @@ def window_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("window", "overlap", "compat") if getattr(options, name) is not None}
 
 
+def check_window_options(options: argparse.Namespace) -> None:
+    """What can be known to be wrong of any recording and any model is wrong usage."""
+    if options.overlap is None:
+        return
+    if options.compat is not None and options.window is None:
+        options.refuse("argument --overlap: expected with --window: the pipeline has no stride without chunks")
+    if options.compat is None and isinstance(options.overlap, tuple):
+        options.refuse("argument --overlap: LEFT,RIGHT are expected with --compat transformers alone")
+    both = options.overlap if isinstance(options.overlap, tuple) else (options.overlap, options.overlap)
+    if options.window is not None and options.window <= sum(both):
+        options.refuse(f"argument --window: expected more than its overlaps, found {options.window:g} and {sum(both):g} seconds")
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)

@@ -13,6 +13,7 @@ from sewnp.plots.clip import HEADS
 DESCRIPTION = """\
 Draw what a model hears: the waveform, the letters' probabilities over time with the words
 found, and who attends to whom in chosen layers and heads. Times are in seconds everywhere.
+A long recording is drawn in rows; the title says how much of it there was room for.
 Needs matplotlib: python -m pip install 'sewnp[plots]'"""
 EXAMPLES = """\
 examples:
@@ -23,7 +24,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
-    parser.add_argument("audio", metavar="AUDIO", help="an audio file, a minute or less to be readable; - reads standard input")
+    parser.add_argument("audio", metavar="AUDIO", help="an audio file; - reads standard input")
     add_model(parser, default="digits")
     add_allow_truncated(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the picture: .png, .svg or .pdf")

@@ -18,8 +18,8 @@ from sewnp.cli.clips import (
     in_processes,
     until_interrupted,
 )  # fmt: skip
-from sewnp.cli.decoding import add_decoder_options, decoder
-from sewnp.cli.long import add_window_options, window_options
+from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decoder
+from sewnp.cli.long import add_window_options, check_window_options, window_options
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_inputs_stay, model_files, place
 from sewnp.cli.truncated import add_allow_truncated
@@ -130,6 +130,8 @@ def _results(options: argparse.Namespace, count: int, model: Model, clips: Itera
 
 def _check(options: argparse.Namespace, clips: list[Clip]) -> None:
     """Options that do not go together are wrong usage."""
+    check_decoder_options(options)
+    check_window_options(options)
     if options.output_dir is None and options.resume:
         options.refuse("argument --resume: expected with -o DIR")
     if (

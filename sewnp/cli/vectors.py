@@ -2,6 +2,7 @@
 
 import argparse
 
+from sewnp.cli.clips import whole
 from sewnp.cli.output import tell
 from sewnp.files import path_name
 from sewnp.suite import write_vectors
@@ -22,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     parser.add_argument("folder", metavar="DIR", help="the folder to write; it is made where it is missing")
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="what to draw weights and inputs from (default: %(default)s)"
+        "--seed",
+        type=whole(0, 2**63 - 1),
+        default=0,
+        metavar="N",
+        help="what to draw weights and inputs from (default: %(default)s)",
     )
 
 

@@ -1,13 +1,14 @@
 """What was recognized, kept clip by clip, so that an evaluation that was killed goes on where it stopped."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sewnp.errors import EvaluationError, brief
+from sewnp.errors import EvaluationError, brief, printable
 from sewnp.files import LONGEST_LINE, naming, open_regular, path_name
 
 
@@ -67,8 +68,9 @@ class ResultsFile:
                     values = json.loads(line)  # paths that are not UTF-8 are halves of surrogate pairs in it
                     result = _result(values) if number > 1 else None
                 except (ValueError, TypeError, RecursionError) as error:
+                    cause = printable(str(error))
                     raise EvaluationError(
-                        f"{path_name(self.path)}:{number}: expected a result, found {brief(line[:-1])} ({error})"
+                        f"{path_name(self.path)}:{number}: expected a result, found {brief(line[:-1])} ({cause})"
                     ) from error
                 if result is None:
                     self._check_made_by(values, made_by)
@@ -88,8 +90,14 @@ class ResultsFile:
 
 
 def _result(values: Any) -> Recognition:
+    if not isinstance(values, dict):
+        raise TypeError(f"expected an object, found {type(values).__name__}")
     result = Recognition(**values)
     for field in fields(Recognition):
-        if not isinstance(getattr(result, field.name), field.type):  # type: ignore[arg-type]
-            raise TypeError(f"{field.name}: expected a {field.type}")
+        value = getattr(result, field.name)
+        if not isinstance(value, field.type):  # type: ignore[arg-type]
+            raise TypeError(f"{field.name}: expected a {field.type.__name__}, found {type(value).__name__}")  # type: ignore[union-attr]
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise ValueError(f"{field.name}: expected a number of seconds, found {value}")
+    result.hypothesis.encode()  # no model has said half a surrogate pair
     return result

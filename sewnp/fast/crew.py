@@ -24,15 +24,18 @@ from sewnp.errors import ConfigError, check_whole
 MOST_THREADS = 4
 """Beyond which nobody has measured a gain: the threads share Python's lock."""
 
+LARGEST_CREW = 128
+"""Threads.  Their locks grow with the square of their number: 5,000 threads would take gigabytes before the system refuses to start them."""
+
 
 def default_threads() -> int:
-    """SEWNP_THREADS, or the processors that this process may use, up to four.  Raises ConfigError unless the variable is a number from 1."""
+    """SEWNP_THREADS, or the processors that this process may use, up to four.  Raises ConfigError unless the variable is a number from 1 to 128."""
     said = os.environ.get("SEWNP_THREADS")
     if said is None:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(MOST_THREADS, available)
     digits = said.isascii() and said.isdigit() and len(said) < 20  # Python does not read thousands of them
-    return check_whole("SEWNP_THREADS", int(said) if digits else said, 1, error=ConfigError)
+    return check_whole("SEWNP_THREADS", int(said) if digits else said, 1, LARGEST_CREW, error=ConfigError)
 
 
 T = TypeVar("T")

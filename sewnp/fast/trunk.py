@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from sewnp.config import Config
+from sewnp.errors import ConfigError, check_whole
 from sewnp.fast.clip import ClipRun, Packed
 from sewnp.fast.convolutions import check_group_norm
-from sewnp.fast.crew import Crew, Stop, limited
+from sewnp.fast.crew import LARGEST_CREW, Crew, Stop, limited
 from sewnp.fast.workspace import Workspace
 from sewnp.layers.masking import Masks
 from sewnp.networks.moments import Moments, fold_norm
@@ -26,7 +27,8 @@ class FastTrunk:
     """
 
     def __init__(self, config: Config, p: Weights, *, threads: int) -> None:
-        self._model, self._threads = limited(lambda stop: Packed.from_weights(config, p)), threads
+        self._threads = check_whole("threads", threads, 1, LARGEST_CREW, error=ConfigError)
+        self._model = limited(lambda stop: Packed.from_weights(config, p))
         self._spare: deque[Workspace] = deque()
 
     def with_statistics(self, moments: Moments | None) -> "FastTrunk":

@@ -21,9 +21,10 @@ def softmax(x: Array) -> Array:
     >>> softmax(np.log([1.0, 3.0]))
     array([0.25, 0.75])
     """
-    weights: Array = np.exp(_below_peak(x))
-    total: Array = weights.sum(axis=-1, keepdims=True)
-    return weights / total
+    with _underflow():
+        weights: Array = np.exp(_below_peak(x))
+        total: Array = weights.sum(axis=-1, keepdims=True)
+        return weights / total
 
 
 def softmax_vjp(x: Array) -> tuple[Array, Callable[[Array], Array]]:
@@ -46,7 +47,8 @@ def log_softmax(x: Array) -> Array:
     array([-0.69314718, -0.69314718])
     """
     below = _below_peak(x)
-    log_total: Array = np.log(np.exp(below).sum(axis=-1, keepdims=True))
+    with _underflow():
+        log_total: Array = np.log(np.exp(below).sum(axis=-1, keepdims=True))
     return below - log_total
 
 
@@ -58,7 +60,12 @@ def log_softmax_vjp(x: Array) -> tuple[Array, Callable[[Array], Array]]:
     array([ 0.75, -0.75])
     """
     y = log_softmax(x)
-    return y, lambda dy: dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
+
+    def pullback(dy: Array) -> Array:
+        with _underflow():
+            return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
+
+    return y, pullback
 
 
 def masked_softmax(scores: Array, mask: Array | None) -> Array:
@@ -77,10 +84,10 @@ def masked_softmax(scores: Array, mask: Array | None) -> Array:
     """
     allowed = scores if mask is None else np.where(_check_mask(mask, scores), scores, -np.inf)
     peak = allowed.max(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore"):  # inf - inf, in a row that holds +inf: NaN is the answer
+    with _underflow(), np.errstate(invalid="ignore"):  # inf - inf, in a row that holds +inf: NaN is the answer
         weights: Array = np.exp(allowed - np.where(peak == -np.inf, 0, peak))  # an empty row: -inf - 0 instead of -inf - -inf
-    total = weights.sum(axis=-1, keepdims=True)
-    return weights / np.where(total == 0, 1, total)
+        total = weights.sum(axis=-1, keepdims=True)
+        return weights / np.where(total == 0, 1, total)
 
 
 def masked_softmax_vjp(scores: Array, mask: Array | None) -> tuple[Array, Callable[[Array], Array]]:
@@ -96,7 +103,13 @@ def masked_softmax_vjp(scores: Array, mask: Array | None) -> tuple[Array, Callab
 
 def _share_out(y: Array, dy: Array) -> Array:
     """The pullback of every softmax, of which y came out."""
-    return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
+    with _underflow():
+        return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
+
+
+def _underflow() -> np.errstate:
+    """What is too small for its dtype is 0 here, also for a caller who has asked NumPy to raise."""
+    return np.errstate(under="ignore")
 
 
 def _below_peak(x: Array) -> Array:

@@ -8,6 +8,7 @@ from sewnp.extras import need
 from sewnp.networks.stages import layer_of, stage_of
 from sewnp.numerics.compare import Comparison, StageComparison
 from sewnp.plots import COLORS, Axes
+from sewnp.plots.style import FOREIGN, plain
 
 BLUE, GREEN, VERMILION = COLORS[0], COLORS[2], COLORS[4]
 CEILING = 10.0
@@ -42,7 +43,7 @@ def plot_comparison(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     ax.set(yscale="log", ylim=(floor, CEILING), xlim=(-1, max(len(rows), 1)), ylabel="largest error / scale of the stage")
     ax.set_xticks(*_ticks(rows), rotation=45, ha="right", rotation_mode="anchor")
     _name_culprits(ax, rows, shown)
-    ax.set_title(_shortened(comparison.verdict.partition(";")[0]), loc="left", fontsize="medium")
+    ax.set_title(_shortened(comparison.verdict.partition(";")[0]), loc="left", fontsize="medium", **FOREIGN)
     if alone:
         ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize="small", frameon=False)
     else:  # other people's figures have a layout of their own
@@ -81,10 +82,10 @@ def _name_culprits(ax: Axes, rows: list[StageComparison], shown: np.ndarray[tupl
         ax.annotate(
             str(number), (i, shown[i]), xytext=(0, 7), textcoords="offset points", ha="center", va="bottom", annotation_clip=False
         )
-        lines.append(f"{number}  {row.name}: {_shortened(row.cause or row.detail or row.status)}")
+        lines.append(f"{number}  {plain(row.name)}: {_shortened(row.cause or row.detail or row.status)}")
     if len(culprits) > MOST:
         lines.append(f"... and {len(culprits) - MOST} more")
-    ax.set_xlabel("\n".join(lines), loc="left", fontsize="small")
+    ax.set_xlabel("\n".join(lines), loc="left", fontsize="small", **FOREIGN)
 
 
 MOST = 6

@@ -17,6 +17,10 @@ from sewnp.errors import CheckpointError, TraceError, printable
 from sewnp.files import check_regular, is_folder, open_regular, path_name
 from sewnp.types import Array
 
+_SMALL = 2**28
+_LARGEST_EXPANSION = 32
+"""A stage may have so many bytes, or so many times those of its .npz file.  Numbers that a network has computed hardly pack at all."""
+
 INPUT = "inputs."
 """Prefix of the arguments of the run, which are no stages."""
 
@@ -55,6 +59,7 @@ class StageFile(Mapping[str, Array]):
                 array = np.asarray(np.load(self.source[name], mmap_mode="r", allow_pickle=False))
             else:
                 with _archive(self.path) as archive:
+                    _check_unfolding(self.path, archive, name)
                     array = np.asarray(archive[name])
         except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
             raise TraceError(f"{path_name(self.path)}: {printable(name)}: cannot be read: {error}") from error
@@ -105,6 +110,13 @@ def _archive(path: Path) -> Iterator[Any]:
             raise ValueError("a single array, not an archive of them")
         with loaded:
             yield loaded
+
+
+def _check_unfolding(path: Path, archive: Any, name: str) -> None:
+    """Zeros pack a thousandfold: a small file may be larger than this machine's memory once it is read."""
+    size = sum(item.file_size for item in archive.zip.infolist() if item.filename in (name, f"{name}.npy"))
+    if size > max(_SMALL, _LARGEST_EXPANSION * path.stat().st_size):
+        raise ValueError(f"unfolds to {size:,} bytes, out of {path.stat().st_size:,}")
 
 
 def _order(file: TensorFile) -> tuple[str, ...]:

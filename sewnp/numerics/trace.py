@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from sewnp.checkpoints import write_tensors
 from sewnp.errors import InputError, TraceError, printable
 from sewnp.files import naming, whole_file
+from sewnp.inputs import as_array, check_attention
 from sewnp.model import Model
 from sewnp.networks.stages import GRADIENT, STAGE_LIST_VERSION, stage_of
 from sewnp.numerics.stage_files import INPUT
@@ -175,6 +176,11 @@ def trace(
     """
     optional = (gradients, mask_feature_indices, skip_layers, dropout)
     inputs = Inputs(input_values, attention_mask, labels, mask_time_indices, *optional)
+    shape = as_array("input_values", input_values).shape
+    if not stages and len(shape) == 2:  # the attention of all layers is kept
+        batch, samples = shape
+        kept = 2 + len(model.config.position_terms)
+        check_attention("input_values", model.config, samples, batch=batch, itemsize=model.dtype.itemsize, kept=kept)
     recorder = Recorder(stages)
     loss = inputs.run(model, recorder)
     if gradients and loss is not None and not np.isfinite(loss).all():

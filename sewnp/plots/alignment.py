@@ -4,7 +4,8 @@ import numpy as np
 
 from sewnp.errors import check_shape
 from sewnp.extras import need
-from sewnp.plots.style import COLORS, GREY, Axes
+from sewnp.plots.stages import outline
+from sewnp.plots.style import COLORS, FOREIGN, GREY, Axes, plain
 from sewnp.speech.alignment import Alignment
 from sewnp.types import Array
 
@@ -25,12 +26,13 @@ def plot_alignment(waveform: Array, sampling_rate: int, alignment: Alignment, *,
         width = float(np.clip(_INCHES_PER_SECOND * seconds, _NARROWEST, _WIDEST))
         ax = need("matplotlib.pyplot", "plots").subplots(figsize=(width, 2.6), layout="constrained")[1]
     peak = max(float(np.abs(waveform).max(initial=0.0)), 1e-12)
-    ax.plot(np.arange(len(waveform)) / sampling_rate, 0.5 + 0.5 * waveform / peak, color=GREY, alpha=0.6, linewidth=0.5)
+    places, values = outline(waveform)
+    ax.plot(places / sampling_rate, 0.5 + 0.5 * values / peak, color=GREY, alpha=0.6, linewidth=0.5)
     for word in alignment.words:
         ax.axvspan(word.start, word.end, color=COLORS[1], alpha=0.2, linewidth=0)
         middle = (word.start + word.end) / 2
-        label = f"{word.text}\n{word.probability:.2f}"
-        ax.annotate(label, (middle, 1.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
+        label = f"{plain(word.text)}\n{word.probability:.2f}"
+        ax.annotate(label, (middle, 1.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8, **FOREIGN)
     for character in alignment.characters:
         ax.bar(
             character.start,
@@ -44,7 +46,7 @@ def plot_alignment(waveform: Array, sampling_rate: int, alignment: Alignment, *,
         )
         middle = (character.start + character.end) / 2
         ax.annotate(
-            character.text,
+            plain(character.text),
             (middle, character.probability),
             (0, 2),
             textcoords="offset points",
@@ -52,6 +54,7 @@ def plot_alignment(waveform: Array, sampling_rate: int, alignment: Alignment, *,
             va="bottom",
             fontsize=8,
             fontfamily="monospace",
+            **FOREIGN,
         )
     ax.set(xlabel="time (s)", ylabel="probability of the place", xlim=(0, seconds), ylim=(0, 1.18), yticks=[0, 0.5, 1])
     return ax

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
-import numpy as np
-
 from sewnp.errors import AudioError, InputError, check_whole
+from sewnp.inputs import about, calmly
 from sewnp.layers.softmax import softmax
+from sewnp.long import window_frames
 from sewnp.model import Model
 from sewnp.networks import FAMILIES
-from sewnp.plots.transcript import plot_transcript
-from sewnp.speech.audio import AudioFile, audio_name
-from sewnp.speech.stream import read_audio
+from sewnp.plots.transcript import plot_transcript, pool, seconds_drawn
+from sewnp.speech.audio import AudioFile
+from sewnp.speech.stream import open_recording
 from sewnp.speech.transcript import transcript_from_logits
 from sewnp.types import Array
 
@@ -20,6 +21,7 @@ HEADS = 4
 """So many are drawn unless the caller says otherwise."""
 
 
+@calmly
 def plot_clip(
     model: Model,
     audio: AudioFile,
@@ -28,13 +30,15 @@ def plot_clip(
     heads: Sequence[int] | None = None,
     allow_truncated: bool = False,
 ) -> Any:
-    """Run a model on a clip, and draw :func:`plot_transcript` of it with the attention of some layers and heads -> Figure.
+    """Run a model on a recording, and draw :func:`plot_transcript` of it with the attention of some layers and heads -> Figure.
 
-    layers, heads: counted from 0; by default the first layer, a middle one and the last, and the first :data:`HEADS` heads.  No layers,
-    no attention.  allow_truncated: as for ``Model.transcribe``.
+    The words are those of ``Model.transcribe``, found in windows where the recording is long; of such a one the attention over its first
+    window is drawn, as of a clip by itself.  layers, heads: counted from 0; by default the first layer, a middle one and the last, and
+    the first :data:`HEADS` heads.  No layers, no attention.  Memory does not grow with the recording, the logits excepted.
+    allow_truncated: as for ``Model.transcribe``.
 
-    Raises InputError for layers and heads that the model does not have, and for a model without a CTC head or a
-    vocabulary; AudioError for audio that cannot be used or is too short.
+    Raises InputError for layers and heads that the model does not have, for a model without a CTC head or a vocabulary, and for
+    attention that does not fit into this machine's memory; AudioError for audio that cannot be used or is too short.
     """
     tokenizer, config, rate = model.tokenizer, model.config, model.feature_extractor.sampling_rate
     if model.head != "ctc" or tokenizer is None:
@@ -42,38 +46,44 @@ def plot_clip(
     depth = config.num_hidden_layers
     layers = _chosen("layers", layers, depth, [0, depth // 2, depth - 1])
     heads = _chosen("heads", heads, config.num_attention_heads, range(min(HEADS, config.num_attention_heads)))
-    waveform = read_audio(audio, sampling_rate=rate, allow_truncated=allow_truncated)
-    if len(waveform) < config.minimum_samples:
-        raise AudioError(f"{audio_name(audio)}: expected at least {config.minimum_samples} samples, found {len(waveform)}")
-    logits, attentions = _run(model, waveform, layers, heads)
     frame = Fraction(config.hop, rate)
+    with open_recording(audio, target=rate, allow_truncated=allow_truncated) as recording:
+        whole = window_frames(config, rate, None, None)[0] * config.hop  # samples of one piece
+        beginning = recording.beginning(whole)
+        if len(beginning) < config.minimum_samples:
+            raise AudioError(f"{recording.name}: expected at least {config.minimum_samples} samples, found {len(beginning)}")
+        attentions, step = _attentions(model, beginning, layers, heads) if layers else ({}, 1)
+        logits, samples = model.recording_logits(recording)
+        with about(recording.name):
+            transcript = transcript_from_logits(logits, tokenizer, seconds_per_frame=frame, duration=samples / rate)
+        waveform = recording.beginning(ceil(seconds_drawn(transcript) * rate))
     return plot_transcript(
         waveform,
         rate,
-        transcript_from_logits(logits, tokenizer, seconds_per_frame=frame, duration=len(waveform) / rate),
-        softmax(logits),
+        transcript,
+        softmax(logits[: ceil(seconds_drawn(transcript) / frame)]),
         [tokenizer.token_of(i) for i in range(config.vocab_size)],
         seconds_per_frame=float(frame),
         blank=tokenizer.token_of(tokenizer.pad_token_id),
         attentions=attentions,
-        seconds_per_attention=float(frame * config.squeeze_factor),
+        seconds_per_attention=float(frame * config.squeeze_factor * step),
     )
 
 
-def _run(model: Model, waveform: Array, layers: Sequence[int], heads: Sequence[int]) -> tuple[Array, dict[str, Array]]:
-    """The logits (T, V), and the attention (N, N) of the chosen layers and heads; of the others nothing is kept."""
+def _attentions(model: Model, waveform: Array, layers: Sequence[int], heads: Sequence[int]) -> tuple[dict[str, Array], int]:
+    """The attention of the chosen layers and heads over a waveform (n,), as it can be drawn, and how many frames a cell of it stands for."""
     stages = FAMILIES[model.config.model_type].attentions(model.config)
     wanted = {stages[layer]: layer for layer in layers}
-    kept: dict[tuple[int, int], Array] = {}
+    kept: dict[tuple[int, int], tuple[Array, int]] = {}
 
     def see(name: str, x: Array) -> Array:
         if name in wanted:
-            kept.update({(wanted[name], head): np.array(x[0, head]) for head in heads})
+            kept.update({(wanted[name], head): pool(x[0, head]) for head in heads})
         return x
 
-    logits = model(model.features(waveform, attention_mask=False).input_values, see=see).logits
-    assert logits is not None  # there is a head
-    return logits[0], {f"Layer {layer}, head {head}": kept[layer, head] for layer in layers for head in heads}
+    model(model.features(waveform, attention_mask=False).input_values, see=see)
+    maps = {f"Layer {layer}, head {head}": kept[layer, head][0] for layer in layers for head in heads}
+    return maps, next(iter(kept.values()))[1]
 
 
 def _chosen(name: str, given: Sequence[int] | None, count: int, default: Sequence[int]) -> list[int]:

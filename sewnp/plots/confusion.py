@@ -6,9 +6,10 @@ import numpy as np
 
 from sewnp.errors import InputError, check_shape
 from sewnp.extras import need
-from sewnp.plots.style import INK, Axes, with_bar
+from sewnp.plots.style import FOREIGN, INK, Axes, plain, with_bar
 from sewnp.types import Array
 
+_WIDEST = 100.0  # inches: no picture has more than 2**16 pixels along a side
 _MOST_NUMBERS = 20  # labels, above which counts would not fit into their cells
 
 
@@ -25,7 +26,8 @@ def plot_confusion(
     if (counts < 0).any():
         raise InputError("counts: expected 0 or more, found a negative count")
     if ax is None:  # with room for every label
-        size = (0.38 * len(columns) + 2.2, 0.38 * len(labels) + 1.6)
+        longest = 0.07 * max(0, max((len(plain(label)) for label in [*columns, *labels]), default=0) - 12)
+        size = [min(0.38 * len(names) + edge + longest, _WIDEST) for names, edge in ((columns, 2.2), (labels, 1.6))]
         ax = need("matplotlib.pyplot", "plots").subplots(figsize=size, layout="constrained")[1]
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
@@ -34,7 +36,7 @@ def plot_confusion(
         for (i, j), count in np.ndenumerate(counts):
             if count:
                 ax.text(j, i, str(int(count)), ha="center", va="center", fontsize=8, color=INK if shares[i, j] > 0.6 else "white")
-    ax.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_xticks(range(len(columns)), [*map(plain, columns)], rotation=45, ha="right", rotation_mode="anchor", **FOREIGN)
+    ax.set_yticks(range(len(labels)), [*map(plain, labels)], **FOREIGN)
     ax.set(xlabel="heard as", ylabel="said")
     return with_bar(ax, image, "share of the row" if bar else None)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sewnp.benchmark import Benchmark
-from sewnp.plots.style import COLORS, GREY, Axes, axes_or_new
+from sewnp.plots.style import COLORS, FOREIGN, GREY, Axes, axes_or_new, plain
 
 
 def plot_growth(result: Benchmark, *, ax: Axes | None = None) -> Axes:
@@ -15,6 +15,7 @@ def plot_growth(result: Benchmark, *, ax: Axes | None = None) -> Axes:
         ax.loglog([row.audio for row in rows], [row.median for row in rows], "o-", color=color, label=name, markersize=3)
     lengths = np.array(sorted({row.audio for row in result.rows}))
     ax.loglog(lengths, lengths, "--", color=GREY, linewidth=0.9, label="real time")
-    ax.set(xlabel="clip (seconds)", ylabel="time (seconds)", title=f"{result.model}, {result.threads} threads")
+    ax.set(xlabel="clip (seconds)", ylabel="time (seconds)")
+    ax.set_title(f"{plain(result.model)}, {result.threads} threads", **FOREIGN)
     ax.legend()
     return ax

@@ -6,27 +6,47 @@ import numpy as np
 
 from sewnp.ctc.greedy import runs
 from sewnp.errors import check_shape
-from sewnp.plots.style import COLORS, GREY, Axes, axes_or_new, whole_ticks, with_bar
+from sewnp.plots.style import COLORS, FOREIGN, GREY, Axes, axes_or_new, plain, whole_ticks, with_bar
 from sewnp.speech.words import Word
 from sewnp.types import Array
 
+_MOST_POINTS = 2**16
+"""Of a curve: several a pixel of the widest picture."""
 
-def plot_waveform(waveform: Array, sampling_rate: int, *, words: Sequence[Word] = (), ax: Axes | None = None) -> Axes:
-    """Amplitude over time.  waveform (n,); words: ``Transcript.words``, shaded from start to end with their text above."""
+
+def plot_waveform(
+    waveform: Array, sampling_rate: int, *, words: Sequence[Word] = (), start: float = 0.0, ax: Axes | None = None
+) -> Axes:
+    """Amplitude over time.  waveform (n,), which begins at ``start`` seconds; words: ``Transcript.words``, shaded from start to end with
+    their text above."""
     check_shape("waveform", waveform, (None,))
     ax = axes_or_new(ax)
-    ax.plot(np.arange(len(waveform)) / sampling_rate, waveform, color=COLORS[0], linewidth=0.6)
+    places, values = outline(waveform)
+    ax.plot(start + places / sampling_rate, values, color=COLORS[0], linewidth=0.6)
     for word in words:
         ax.axvspan(word.start, word.end, color=COLORS[1], alpha=0.25, linewidth=0)
-        ax.annotate(word.text, ((word.start + word.end) / 2, 1.02), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
-    ax.set(xlabel="time (s)", ylabel="amplitude", xlim=(0, max(len(waveform), 1) / sampling_rate))
+        middle = ((word.start + word.end) / 2, 1.02)
+        ax.annotate(plain(word.text), middle, xycoords=("data", "axes fraction"), ha="center", fontsize=8, **FOREIGN)
+    ax.set(xlabel="time (s)", ylabel="amplitude", xlim=(start, start + max(len(waveform), 1) / sampling_rate))
     return ax
+
+
+def outline(waveform: Array) -> tuple[Array, Array]:
+    """The points of a curve that looks like the waveform: their places in it, and their values.  Of many samples the lowest and the highest
+    of each stretch stand for all."""
+    step = -(-2 * len(waveform) // _MOST_POINTS)
+    if step <= 2:
+        return np.arange(len(waveform)), waveform
+    places = np.arange(0, len(waveform), step)
+    ends = np.stack([np.minimum.reduceat(waveform, places), np.maximum.reduceat(waveform, places)], axis=1)
+    return np.repeat(places, 2), ends.ravel()
 
 
 def plot_frames(
     x: Array,
     *,
     seconds_per_frame: float,
+    start: float = 0.0,
     ax: Axes | None = None,
     label: str = "channel",
     bar: bool = True,
@@ -34,7 +54,8 @@ def plot_frames(
 ) -> Axes:
     """A heat map of frames.  x (T, C): time from left to right, channels from bottom to top, named by ``label``.
 
-    Values of one sign are drawn as amounts, values of both signs around a white zero.  bar: whether to draw the colour scale.
+    Values of one sign are drawn as amounts, values of both signs around a white zero.  start: seconds at which
+    the first frame begins.  bar: whether to draw the colour scale.
     """
     check_shape("x", x, (None, None))
     ax = axes_or_new(ax)
@@ -43,7 +64,7 @@ def plot_frames(
     signed = finite.size > 0 and finite.min() < 0 < finite.max()
     limit = float(np.abs(finite).max()) if finite.size else 1.0
     limits = {"cmap": "PuOr", "vmin": -limit, "vmax": limit} if signed else {"cmap": "viridis"}
-    extent = (0.0, frames * seconds_per_frame, -0.5, channels - 0.5)
+    extent = (start, start + frames * seconds_per_frame, -0.5, channels - 0.5)
     image = ax.imshow(x.T, aspect="auto", origin="lower", interpolation="nearest", extent=extent, **limits)
     ax.set(xlabel="time (s)", ylabel=label)
     whole_ticks(ax.yaxis)
@@ -69,7 +90,7 @@ def plot_posteriors(
     seconds = (np.arange(len(probabilities)) + 0.5) * seconds_per_frame
     spoken = [i for i in np.argsort(-probabilities.sum(axis=0), kind="stable").tolist() if tokens[i] != blank][:top]
     for i in [i for i, token in enumerate(tokens) if token == blank]:
-        ax.plot(seconds, probabilities[:, i], color=GREY, linestyle="--", linewidth=0.8, label=_shown(blank))
+        ax.plot(seconds, probabilities[:, i], color=GREY, linestyle="--", linewidth=0.8, label=_shown(f"blank {blank}"))
     for place, i in enumerate(spoken):
         dashes = ("-", ":", "-.")[place // len(COLORS) % 3]
         ax.plot(
@@ -77,17 +98,19 @@ def plot_posteriors(
             probabilities[:, i],
             color=COLORS[place % len(COLORS)],
             linestyle=dashes,
-            label=tokens[i],
+            label=_shown(tokens[i]),
             zorder=3 - place / 100,
         )
     for token, start, end in runs(probabilities.argmax(axis=1)) if len(probabilities) else []:
         if token in spoken:
             peak = start + int(probabilities[start:end, token].argmax())
-            ax.annotate(tokens[token], (seconds[peak], probabilities[peak, token]), xytext=(0, 2), textcoords="offset points",
-                        ha="center", fontsize=7.5)  # fmt: skip
+            ax.annotate(plain(tokens[token]), (seconds[peak], probabilities[peak, token]), xytext=(0, 2), textcoords="offset points",
+                        ha="center", fontsize=7.5, **FOREIGN)  # fmt: skip
     ax.set(xlabel="time (s)", ylabel="probability", xlim=(0, max(len(probabilities), 1) * seconds_per_frame), ylim=(0, 1.12))
     ax.set_yticks([0, 0.5, 1])
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+    legend = ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1.2)
+    for text in legend.get_texts():
+        text.set(**FOREIGN)
     return ax
 
 
@@ -118,11 +141,12 @@ def plot_lattice(
     ax = axes_or_new(ax)
     possible = np.ma.masked_invalid(values)
     image = ax.imshow(possible.T, aspect="auto", origin="upper", interpolation="nearest", cmap="viridis")
-    ax.set_yticks(np.arange(len(labels)), labels)
+    ax.set_yticks(np.arange(len(labels)), [*map(plain, labels)], **FOREIGN)
     ax.set(xlabel="frame", ylabel="state")
     whole_ticks(ax.xaxis)
     return with_bar(ax, image, label if bar else None)
 
 
 def _shown(token: str) -> str:
-    return f"blank {token}"
+    """A label for the legend, which leaves out those that begin with an underscore."""
+    return f" {plain(token)}" if token.startswith("_") else plain(token)

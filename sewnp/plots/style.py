@@ -2,6 +2,7 @@
 
 from typing import Any, TypeAlias
 
+from sewnp.errors import printable
 from sewnp.extras import need
 
 Axes: TypeAlias = Any
@@ -43,6 +44,16 @@ def style() -> dict[Any, Any]:
         "image.cmap": "viridis",
         "image.interpolation": "nearest",
     }  # fmt: skip
+
+
+FOREIGN = {"parse_math": False}
+"""How to draw words that others chose (a vocabulary's, a manifest's): a dollar sign among them begins no formula."""
+
+
+def plain(word: str) -> str:
+    """A foreign word as it can be drawn: without line feeds and control characters, and no longer than a picture has room for."""
+    shown = printable(word)
+    return shown if len(shown) <= 32 else f"{shown[:29]}..."
 
 
 def axes_or_new(ax: Axes | None) -> Axes:

@@ -43,6 +43,16 @@ class Recording:
         """All of it.  -> (n,) float32"""
         return np.concatenate(list(self.blocks()))
 
+    def beginning(self, most: int) -> Array:
+        """The first ``most`` samples, or all where there are fewer; what only the end can tell is not checked.  -> (n,) float32"""
+        held, count = [], 0
+        for block in self.blocks():
+            held.append(block[: most - count])
+            count += len(held[-1])
+            if count >= most:
+                break
+        return np.concatenate(held)
+
 
 @contextmanager
 def open_recording(

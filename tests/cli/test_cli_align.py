@@ -57,7 +57,7 @@ def test_errors_are_one_line(clip: str, tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "book.txt").write_bytes(b"A " * 2**20 + b"B")
     for arguments, message in [
         ([clip, "THREE 1"], "text: the vocabulary cannot spell '1' (character 7, in '1')"),
-        ([clip, TEXT * 9], "text: does not fit into the clip: "),
+        ([clip, TEXT * 9], f"{clip}: text: does not fit into the clip: "),
         ([clip, ""], "text: expected at least one word, found ''"),
         ([clip, f"@{tmp_path / 'gone.txt'}"], f"{tmp_path / 'gone.txt'}: no such file"),
         ([clip, f"@{tmp_path / 'latin.txt'}"], f"{tmp_path / 'latin.txt'}: expected UTF-8, found b'\\xe9' at byte 3"),

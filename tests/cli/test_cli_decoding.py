@@ -84,12 +84,6 @@ def test_a_search_travels_to_other_processes(digits: sewnp.Model, arpa: Path) ->
     assert pickle.loads(pickle.dumps(search)).decode(log_probs, **told) == search.decode(log_probs, **told)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--alpha", 1), ("--beta", 0)])
-def test_weights_of_no_language_model(digits: sewnp.Model, option: str, value: int) -> None:
-    with pytest.raises(InputError, match=f"{option}: expected only with --lm"):
-        chosen(digits, option, value, "--beam", 5)
-
-
 def test_what_a_search_refuses(digits: sewnp.Model, arpa: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="beam_width: expected an integer of at least 1, found 0"):
         chosen(digits, "--beam", 0)

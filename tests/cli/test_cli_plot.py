@@ -114,7 +114,7 @@ def test_a_clip_without_words() -> None:
     assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["blank"]
 
 
-def test_a_minute_is_wide_and_its_attention_is_pooled_by_the_largest() -> None:
+def test_a_minute_is_drawn_in_rows_and_its_attention_is_pooled_by_the_largest() -> None:
     words = tuple(sewnp.speech.Word("SEVEN", 0.5 * i, 0.5 * i + 0.1, 1.0) for i in range(120))
     attention = np.zeros((1500, 1500))
     attention[1499, 3] = 0.5
@@ -124,8 +124,13 @@ def test_a_minute_is_wide_and_its_attention_is_pooled_by_the_largest() -> None:
         seconds_per_attention=0.04,
     )  # fmt: skip
     assert narrow.get_figwidth() == 7.5
-    assert 50 < wide.get_figwidth() <= 60
-    cells = wide.axes[2].images[0].get_array()
+    assert 20 < wide.get_figwidth() <= 24
+    rows = wide.axes[:-1]
+    assert [ax.get_xlim() for ax in rows[::2]] == [ax.get_xlim() for ax in rows[1::2]]
+    assert (len(rows), rows[0].get_xlim()[0]) == (6, 0)
+    assert rows[-1].get_xlim()[1] >= 60
+    assert [text.get_text() for ax in rows for text in ax.texts] == ["SEVEN"] * 120
+    cells = wide.axes[-1].images[0].get_array()
     assert cells.shape == (300, 300)
     assert np.argwhere(cells).tolist() == [[299, 0]]
-    assert wide.axes[2].get_xlim() == (0, 60)
+    assert wide.axes[-1].get_xlim() == (0, 60)

@@ -177,7 +177,7 @@ def test_the_search_and_the_windows_are_the_models(speech: Path, monkeypatch: py
         (["{a}", "-f", "all"], "-f all: several files need -o DIR"),
         (["{a}", "{three}", "-f", "srt"], "-f srt: several files need -o DIR"),
         (["{a}", "--resume"], "--resume: expected with -o DIR"),
-        (["{a}", "--jobs", "0"], "--jobs: expected 1 or more, found 0"),
+        (["{a}", "--jobs", "0"], "--jobs: expected a whole number from 1 to 512, found '0'"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(

@@ -75,17 +75,17 @@ def test_float32_is_fast_and_float64_is_the_textbook() -> None:
             make(engine="fast", dtype="float64")
         with pytest.raises(ConfigError, match=r"engine: expected one of .* found 'quick'"):
             make(engine="quick")
-        for threads in (0, 1.5, True):
-            with pytest.raises(ConfigError, match="threads: expected a whole number of 1 or more"):
+        for threads in (0, 1.5, True, 129, 5000):
+            with pytest.raises(ConfigError, match="threads: expected a whole number from 1 to 128"):
                 make(threads=threads)
 
 
 def test_threads_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEWNP_THREADS", "3")
     assert sewnp.fast.default_threads() == 3
-    for wrong in ("0", "many", "", "²"):
+    for wrong in ("0", "many", "", "²", "129", "5000", "9" * 5000):
         monkeypatch.setenv("SEWNP_THREADS", wrong)
-        with pytest.raises(ConfigError, match="SEWNP_THREADS: expected a whole number of 1 or more"):
+        with pytest.raises(ConfigError, match="SEWNP_THREADS: expected a whole number from 1 to 128"):
             sewnp.load("digits")(noise(4000))
 
 

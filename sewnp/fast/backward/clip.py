@@ -90,7 +90,10 @@ class ClipGradients:
         if not config.apply_spec_augment:
             hidden = silent = None
         if hidden is not None and "masked_spec_embed" not in self._weights[config.prefix]:
-            raise InputError("time_mask: this model has no masked_spec_embed (mask_time_prob and mask_feature_prob are 0)")
+            raise InputError(
+                "time_mask: this model has no masked_spec_embed: its checkpoint does not hold it, or its mask_time_prob and"
+                " mask_feature_prob are 0"
+            )
         asked = as_array("labels", labels)
         targets = checked_targets(asked, config, self._head, batch=1)
         check_skipped(skip_layers, config, self._head)
