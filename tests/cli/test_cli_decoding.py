@@ -85,9 +85,9 @@ def test_a_search_travels_to_other_processes(digits: sewnp.Model, arpa: Path) ->
 
 
 def test_what_a_search_refuses(digits: sewnp.Model, arpa: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="beam_width: expected an integer of at least 1, found 0"):
+    with pytest.raises(InputError, match="beam_width: expected a whole number of 1 or more, found 0"):
         chosen(digits, "--beam", 0)
-    with pytest.raises(InputError, match="alpha: expected a finite number, found nan"):
+    with pytest.raises(InputError, match="alpha: expected a number from 0 to 1,000,000, found nan"):
         chosen(digits, "--lm", arpa, "--alpha", "nan")
     with pytest.raises(LanguageModelError, match=r"gone.arpa: no such file"):
         chosen(digits, "--lm", tmp_path / "gone.arpa")
