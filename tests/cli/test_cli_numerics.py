@@ -128,7 +128,10 @@ def test_the_text_of_a_trace_fits_the_model(ours: Path, tmp_path: Path, capsys: 
     from_config(SEWConfig(**TINY), head=None, seed=3).save(tmp_path / "base")
     capsys.readouterr()
     for arguments, said in [
-        (["--model", str(tmp_path / "classes"), "--text", "d"], "--text: expected a label of the model, one of a, b, c; found 'd'"),
+        (
+            ["--model", str(tmp_path / "classes"), "--text", "d"],
+            "--text: expected a label of the model, one of 'a', 'b', 'c'; found 'd'",
+        ),
         (["--model", str(tmp_path / "base"), "--text", "d"], "--text: base has no head, and so no loss"),
         (["--model", "digits", "--text", "ONE ONE ONE"], "--text: needs 11 frames, found"),
         (["--model", "digits", "--text", "?"], "text: the vocabulary cannot spell '?'"),
