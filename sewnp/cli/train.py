@@ -16,7 +16,7 @@ from sewnp.cli.output import tell
 from sewnp.errors import InputError, TrainingError
 from sewnp.evaluation import NORMALIZATIONS
 from sewnp.extras import need
-from sewnp.files import naming, path_name, read_json, write_text
+from sewnp.files import WRITING, naming, path_name, read_json, write_text
 from sewnp.loading import EMBEDDED, embedded
 from sewnp.training import SCHEDULES, Recipe, Record, prepare, read_recipe, recipe_from_dict, train
 
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> int:
     begun = prepare(recipe, Path(recipe.output), folder=folder)
     if not begun.state_file.exists():
         said = {"data": os.path.abspath(folder), "recipe": recipe.to_dict()}
-        with naming(begun.output, TrainingError, "could not be written"):
+        with naming(begun.output, TrainingError, WRITING):
             begun.output.mkdir(parents=True, exist_ok=True)
         write_text(begun.output / _BEGUN, json.dumps(said, indent=2) + "\n", TrainingError)
     clips = sum(len(each.clips) for each in begun.sets)
