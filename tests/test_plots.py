@@ -198,3 +198,16 @@ def test_a_broken_package_is_not_called_missing(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="a_package_that_nobody_has"):
         need("broken_package", "plots")
+
+
+def test_curves_of_a_run() -> None:
+    steps: list[Any] = [{"step": i + 1, "loss": None if i == 7 else 2.0 / (i + 1)} for i in range(500)]
+    ax = plots.plot_training([*steps, {"step": 250, "wer": 0.5}, {"step": 500, "wer": 0.25}])
+    assert ax.get_yscale() == "log"
+    every, mean = ax.lines[:2]
+    assert (len(every.get_xdata()), len(mean.get_xdata())) == (499, 100)
+    (right,) = [other for other in ax.figure.axes if other is not ax]
+    assert list(zip(*right.lines[0].get_data(), strict=True)) == [(250, 0.5), (500, 0.25)]
+    labels = plots.plot_training([{"step": 1, "loss": 1.0}, {"step": 1, "accuracy": 0.75}]).figure.axes[1]
+    assert labels.lines[0].get_ydata()[0] == 0.25
+    assert len(plots.plot_training([]).figure.axes) == 1

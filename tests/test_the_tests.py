@@ -654,6 +654,62 @@ MUTANTS = [
         "pass",
         "speech/test_containers.py::test_what_others_write_to_standard_error_meanwhile_is_passed_on",
     ),
+    Mutant(
+        "norms that decay",
+        "training/optimizer.py:adamw",
+        "if is_decayed(key) else 1.0",
+        "if key else 1.0",
+        "training/test_optimizer.py::test_steps_are_those_of_torch",
+    ),
+    Mutant(
+        "squares that begin at zero uncorrected",
+        "training/optimizer.py:adamw",
+        "root /= math.sqrt(largest)",
+        "root /= 1.0",
+        "training/test_optimizer.py::test_steps_are_those_of_torch",
+    ),
+    Mutant(
+        "clipping without torch's 1e-6",
+        "training/optimizer.py:clip_by_norm",
+        "most / (norm + 1e-6)",
+        "most / norm",
+        "training/test_optimizer.py::test_clipping_is_that_of_torch",
+    ),
+    Mutant(
+        "a norm that depends on the order of the weights",
+        "training/optimizer.py:global_norm",
+        "math.fsum(",
+        "sum(",
+        "training/test_optimizer.py::test_a_norm_does_not_depend_on_the_order",
+    ),
+    Mutant(
+        "a warm-up that begins a step too late",
+        "training/schedule.py:learning_rate",
+        "peak * step / warmup",
+        "peak * (step + 1) / warmup",
+        "training/test_optimizer.py::test_schedules_are_those_of_transformers",
+    ),
+    Mutant(
+        "decibels of amplitudes for those of power",
+        "training/augmentation.py:mix",
+        "(-decibels / 10.0)",
+        "(-decibels / 20.0)",
+        "training/test_augmentation.py::test_a_mix_has_the_ratio_asked_for",
+    ),
+    Mutant(
+        "clips of different speakers joined",
+        "training/data.py:_joined",
+        'clip.columns.get(join.by, "") if join.by else ""',
+        '""',
+        "training/test_data.py::test_joined_are_those_of_a_speaker",
+    ),
+    Mutant(
+        "a source that takes part a step too long",
+        "training/data.py:epoch_examples",
+        "first <= done < last",
+        "first <= done <= last",
+        "training/test_data.py::test_sources_take_part_in_their_span",
+    ),
 ]
 
 

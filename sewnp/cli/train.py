@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections import deque
@@ -17,7 +16,7 @@ from sewnp.cli.output import tell
 from sewnp.errors import InputError, TrainingError
 from sewnp.evaluation import NORMALIZATIONS
 from sewnp.extras import need
-from sewnp.files import naming, path_name, read_json, write_text
+from sewnp.files import WRITING, naming, path_name, read_json, write_text
 from sewnp.loading import EMBEDDED, embedded
 from sewnp.training import SCHEDULES, Recipe, Record, prepare, read_recipe, recipe_from_dict, train
 
@@ -98,14 +97,6 @@ def _words(text: str) -> list[str]:
 
 def run(options: argparse.Namespace) -> int:
     """Train -> exit status."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a job on a cluster; saves, as Ctrl-C does
-    try:
-        return _run(options)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _run(options: argparse.Namespace) -> int:
     values, folder = _said(options)
     values |= _options(options)
     recipe = recipe_from_dict(values)
@@ -116,13 +107,13 @@ def _run(options: argparse.Namespace) -> int:
     begun = prepare(recipe, Path(recipe.output), folder=folder)
     if not begun.state_file.exists():
         said = {"data": os.path.abspath(folder), "recipe": recipe.to_dict()}
-        with naming(begun.output, TrainingError, "could not be written"):
+        with naming(begun.output, TrainingError, WRITING):
             begun.output.mkdir(parents=True, exist_ok=True)
         write_text(begun.output / _BEGUN, json.dumps(said, indent=2) + "\n", TrainingError)
     clips = sum(len(each.clips) for each in begun.sets)
     tell(f"{clips} clips to train on, {len(begun.held)} to validate with, {begun.threads} threads")
     with _Teller() as teller:
-        state = train(begun, resume=options.resume, progress=teller.tell)
+        state = train(begun, resume=options.resume, progress=teller.note)
     skipped = f"; {state.skipped} steps were not taken, see log.jsonl" if state.skipped else ""
     tell(f"{state.step} steps in {_clock(state.seconds)}, in {path_name(recipe.output)}{skipped}")
     return 0
@@ -177,7 +168,7 @@ class _Teller:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def tell(self, record: Record) -> None:
+    def note(self, record: Record) -> None:
         """A line of the log."""
         if "steps" not in record:
             self._error = f"WER {record['wer']:.1%}" if "wer" in record else f"accuracy {record['accuracy']:.1%}"
@@ -203,7 +194,7 @@ class _Teller:
 
     def _line(self) -> None:
         last = self._recent[-1]
-        self._bar.write(f"step {last['step']} of {last['steps']}  {self._figures()}", file=sys.stderr)
+        tell(f"step {last['step']} of {last['steps']}  {self._figures()}")
         self._told = time.monotonic()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from sewnp.errors import TrainingError
-from sewnp.files import naming, parse_json, read_lines, write_text
+from sewnp.files import WRITING, naming, parse_json, read_lines, write_text
 
 Record: TypeAlias = Mapping[str, Any]
 """Of a step: ``step``, ``loss``, ``lr``, ``norm``, ``clips``, ``audio_seconds``, ``seconds``, ``steps``, ``epoch``; one that was not taken has
@@ -33,7 +33,7 @@ class Log:
 
     def append(self, record: Record) -> None:
         """Keep one more.  Raises TrainingError where the disk is full."""
-        with naming(self._path, TrainingError, "could not be written"), self._path.open("a", encoding="utf-8") as file:
+        with naming(self._path, TrainingError, WRITING), self._path.open("a", encoding="utf-8") as file:
             file.write(_line(record))
         self.records.append(record)
 

@@ -17,7 +17,7 @@ from sewnp.errors import SewError, TrainingError, brief
 from sewnp.evaluation import Utterance
 from sewnp.fast import default_threads, one_blas_thread
 from sewnp.fast.crew import Stop, undisturbed
-from sewnp.files import naming, remove_scratch
+from sewnp.files import WRITING, naming, remove_scratch
 from sewnp.gradients import frozen_keys
 from sewnp.model import Model
 from sewnp.plots import plot_training, save_plot
@@ -195,7 +195,7 @@ def _train(run: Run, resume: bool, progress: Callable[[Record], None], stop: Sto
 
 def _begin(run: Run, state: State, resume: bool, pool: ThreadPoolExecutor, check: Callable[[], None]) -> tuple[State, int]:
     """The state to go on from, and how many steps there will be."""
-    with naming(run.output, TrainingError, "could not be written"):
+    with naming(run.output, TrainingError, WRITING):
         run.output.mkdir(parents=True, exist_ok=True)
     if run.state_file.exists():
         if not resume:

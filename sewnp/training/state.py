@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 from sewnp.checkpoints import open_file, write_tensors
 from sewnp.errors import CheckpointError, TrainingError
-from sewnp.files import naming, parse_json, whole_file
+from sewnp.files import WRITING, naming, parse_json, whole_file
 from sewnp.training.optimizer import Flat, Moments
 
 
@@ -56,7 +56,7 @@ def write_state(path: Path, state: State, about: dict[str, Any]) -> None:
     counters = {name: getattr(state, name) for name in _COUNTERS}
     metadata = {"state": json.dumps(counters), "about": json.dumps(about)}
     with (
-        naming(path, TrainingError, "could not be written", (OSError, SafetensorError)),
+        naming(path, TrainingError, WRITING, (OSError, SafetensorError)),
         whole_file(path, TrainingError) as scratch,
     ):
         write_tensors(scratch, tensors, metadata)

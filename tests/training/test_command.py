@@ -44,7 +44,7 @@ def test_fine_tuning_what_is_embedded(clips: Path, tmp_path: Path, capsys: pytes
     assert out == ""
     lines = err.splitlines()
     assert lines[0] == "sewnp: 1 clips to train on, 1 to validate with, 1 threads"
-    assert lines[1].startswith("step 2 of 2  loss ")
+    assert lines[1].startswith("sewnp: step 2 of 2  loss ")
     assert "WER 0.0%" in lines[1]
     assert lines[1].endswith("s of sound a second  0:00:00 left")
     assert lines[2].startswith("sewnp: 2 steps in 0:00:0")
@@ -146,7 +146,7 @@ def heeding() -> None:
 
 def test_stopped_and_resumed_without_a_word_of_what_it_was(recipe: Path, tmp_path: Path) -> None:
     assert main(["train", "--recipe", str(recipe), "-o", str(tmp_path / "whole"), "--steps", "60", "--eval-every", "40"]) == 0
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)):
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -9)):
         run = tmp_path / number.name
         process = started(recipe, run, steps=5, preexec_fn=heeding)
         process.send_signal(number)
@@ -156,7 +156,7 @@ def test_stopped_and_resumed_without_a_word_of_what_it_was(recipe: Path, tmp_pat
         state, _ = read_state(run / "state.safetensors")
         assert 0 < state.step < 60
         if number != signal.SIGKILL:
-            assert err.endswith("sewnp: interrupted\n")
+            assert err.endswith("sewnp: interrupted\n") == (number == signal.SIGINT)
             assert sewnp.load(run / "last").head == "ctc"
         assert main(["train", "-o", str(run), "--resume"]) == 0
         assert_same_run(tmp_path / "whole", run)
