@@ -11,7 +11,7 @@ import sewnp
 from originals import CONFIGS
 from sewnp.config import SEWConfig, SEWDConfig, config_from_dict
 from sewnp.errors import ConfigError, SewError
-from sewnp.loading import EMBEDDED, PRETRAINED
+from sewnp.loading import EMBEDDED, embedded
 
 OURS = {"sew": SEWConfig, "sew-d": SEWDConfig}
 families = pytest.mark.parametrize("family", OURS)
@@ -73,7 +73,7 @@ def test_config_json_of_transformers_round_trips(family, changed):
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_config_json_of_the_embedded_models_round_trips(name):
-    written = json.loads((PRETRAINED / name / "config.json").read_text())
+    written = json.loads((embedded(name) / "config.json").read_text())
     assert unread(config_from_dict(written).to_dict()) == written
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sewnp.ctc.band import TextLattice, best_path
 from sewnp.ctc.greedy import Run
-from sewnp.ctc.lattice import check_lengths, check_problem
+from sewnp.ctc.lattice import check_lengths, check_log_probs, check_problem
 from sewnp.errors import InputError, check_shape, check_whole
 from sewnp.types import Array
 
@@ -62,7 +62,7 @@ def forced_align(
     ``delimiter`` is a token that says nothing in front of the first token, behind the last, and again where it stands: paths that have
     it there spell the text too.  On the blanks there such a path may emit either, and a delimiter's span goes from its first to its last.
 
-    Raises InputError for what :func:`ctc_alpha` refuses and for NaN, for a text that does not fit into the frames, which says how
+    Raises InputError for what :func:`ctc_loss` refuses and for NaN, for a text that does not fit into the frames, which says how
     many it needs, and for one that is impossible because every path to it crosses a log-probability of -inf.
     """
     log_probs, targets = np.asarray(log_probs), np.asarray(targets)
@@ -70,6 +70,7 @@ def forced_align(
     check_shape("targets", targets, (None,))
     frames, count = len(log_probs), len(targets)
     check_problem(log_probs[None], targets[None], [frames], [count], blank)
+    check_log_probs(log_probs)
     if np.isnan(log_probs).any():
         raise InputError("log_probs: expected log-probabilities, found NaN")
     if delimiter is not None and check_whole("delimiter", delimiter, 0, log_probs.shape[1] - 1) == blank:

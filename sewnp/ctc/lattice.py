@@ -53,7 +53,7 @@ def ctc_alpha(
 
     ``log_probs`` may hold -inf (an impossible token).  ``targets`` (B, S) are integers without blanks; ``input_lengths`` (B,)
     counts frames, ``target_lengths`` (B,) tokens.  Raises InputError for wrong shapes or dtypes, lengths or tokens out of range, a
-    blank among the targets, log-probabilities of +inf, and raw logits or probabilities (:func:`check_log_probs`).
+    blank among the targets, and log-probabilities of +inf.
     """
     log_probs, targets, frames, tokens = check_problem(log_probs, targets, input_lengths, target_lengths, blank)
     emissions, leaps = _lattice(log_probs, targets, frames, tokens, blank)
@@ -153,7 +153,6 @@ def check_problem(
     refuse("targets", targets, in_target & ~in_range, f"0 <= token < {vocab_size} other than the blank {blank}")
     in_clip = (np.arange(last_frame) < frames[:, None])[:, :, None]
     refuse("log_probs", log_probs, in_clip & (log_probs == np.inf), "a log-probability below +inf")
-    check_log_probs(log_probs, in_clip[:, :, 0])
     return log_probs, targets.astype(np.int64), frames, tokens
 
 

@@ -6,7 +6,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sewnp.ctc.lattice import check_blank, ctc_alpha, ctc_beta, extended_targets, log_likelihood, posteriors, refuse
+from sewnp.ctc.lattice import (
+    check_blank,
+    check_log_probs,
+    ctc_alpha,
+    ctc_beta,
+    extended_targets,
+    log_likelihood,
+    posteriors,
+    refuse,
+)
 from sewnp.errors import InputError
 from sewnp.layers.observe import unseen, unseen_vjp
 from sewnp.types import Array, See, SeeVjp
@@ -80,12 +89,16 @@ def ctc_loss(
     0.75
 
     Stages for ``see``: ``alpha`` (B, T, 2S + 1), ``losses`` (B,) before they are reduced.  Raises InputError for what
-    :func:`sewnp.ctc.ctc_alpha` refuses, an unknown reduction, and the mean of no samples.
+    :func:`sewnp.ctc.ctc_alpha` refuses, an unknown reduction, the mean of no samples and, where nobody looks, for raw logits and
+    probabilities.
 
     Graves et al. (2006), section 4.1; reductions as in ``torch.nn.functional.ctc_loss``.
     """
     log_probs = _checked(log_probs, reduction)
-    alpha = see("alpha", ctc_alpha(log_probs, targets, input_lengths, target_lengths, blank=blank))
+    alpha = ctc_alpha(log_probs, targets, input_lengths, target_lengths, blank=blank)
+    if see is unseen:  # whoever looks may have put anything there
+        check_log_probs(log_probs, _in_clip(log_probs, input_lengths))
+    alpha = see("alpha", alpha)
     losses = see("losses", _losses(log_probs, alpha, input_lengths, target_lengths, zero_infinity=zero_infinity))
     return _reduced(losses, target_lengths, reduction)
 
@@ -119,7 +132,10 @@ def ctc_loss_vjp(
     """
     log_probs = _checked(log_probs, reduction)
     lengths = np.asarray(input_lengths), np.asarray(target_lengths)
-    alpha, _ = see("alpha", ctc_alpha(log_probs, targets, *lengths, blank=blank))
+    alpha = ctc_alpha(log_probs, targets, *lengths, blank=blank)
+    if see is unseen_vjp:
+        check_log_probs(log_probs, _in_clip(log_probs, lengths[0]))
+    alpha, _ = see("alpha", alpha)
     losses = _losses(log_probs, alpha, *lengths, zero_infinity=zero_infinity)
     undefined = ~np.isfinite(losses)
     losses, losses_back = see("losses", losses)
@@ -156,9 +172,14 @@ def _losses(
 ) -> Array:
     """The loss of each sample, (B,)."""
     losses = 0.0 - log_likelihood(alpha, input_lengths, target_lengths)  # a plain minus sign would make -0.0 of certainty
-    in_clip = np.arange(log_probs.shape[1]) < np.asarray(input_lengths)[:, None]
+    in_clip = _in_clip(log_probs, input_lengths)
     losses = np.where((np.isnan(log_probs).any(axis=2) & in_clip).any(axis=1), np.nan, losses)
     return np.where(np.isinf(losses), 0, losses) if zero_infinity else losses
+
+
+def _in_clip(log_probs: Array, input_lengths: npt.ArrayLike) -> Array:
+    """Which frames count, (B, T)."""
+    return np.asarray(np.arange(log_probs.shape[1]) < np.asarray(input_lengths)[:, None])
 
 
 def _reduced(losses: Array, target_lengths: npt.ArrayLike, reduction: str) -> Array:

@@ -69,6 +69,7 @@ def losses(s: StageRun) -> Backs:
     """CTC: minus the posteriors at the log-probabilities, which are input 1."""
     log_probs, frames, (targets, lengths) = s.used["log_probs"], ctc_frames(s), ctc_targets(s)
     options = {"blank": s.config.pad_token_id, "zero_infinity": s.config.ctc_zero_infinity}
+    options["see"] = lambda _, x: (x, lambda dx: dx)  # a port's log_probs may be anything
 
     def back(dy: Array, frames: Array = frames) -> Array:
         return ctc_loss_vjp(log_probs, targets, frames, lengths, **options, reduction="none")[1](dy)

@@ -19,7 +19,7 @@ from originals import CLASSES, clips, mask_of, original, run_original, twin
 from sewnp.checkpoints import folder as folder_module
 from sewnp.checkpoints import read_checkpoint
 from sewnp.errors import CheckpointError, ConfigError, SewError
-from sewnp.loading import EMBEDDED, PRETRAINED
+from sewnp.loading import EMBEDDED, embedded
 
 KINDS = list(CLASSES)
 kinds = pytest.mark.parametrize(("family", "head"), KINDS, ids=[f"{family}-{head}" for family, head in KINDS])
@@ -243,7 +243,7 @@ def test_load_save_load_is_bit_equal(tmp_path, family, head, dtype):
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_the_files_of_the_embedded_models_round_trip(tmp_path, name):
     sewnp.load(name).save(tmp_path)
-    shipped = {path.name: json.loads(path.read_text()) for path in (PRETRAINED / name).glob("*.json")}
+    shipped = {path.name: json.loads(path.read_text()) for path in embedded(name).glob("*.json")}
     written = {path.name: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
     assert written["config.json"]["dtype"] == "float32"  # shipped as float16, saved as the model is
     shipped["config.json"]["dtype"] = "float32"

@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sewnp.ctc import ctc_alpha, ctc_beta, ctc_loss, extended_targets, forced_align, log_likelihood, posteriors, prefix_search
+from sewnp.ctc import (
+    ctc_alpha,
+    ctc_beta,
+    ctc_loss,
+    ctc_loss_vjp,
+    extended_targets,
+    forced_align,
+    log_likelihood,
+    posteriors,
+    prefix_search,
+)
 from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError
 from sewnp.layers import log_softmax, softmax
@@ -248,7 +258,7 @@ LOGITS = np.random.default_rng(5).normal(scale=4, size=(9, 6))
 TAKERS = {
     "forced_align": lambda x: forced_align(x, [1, 2], blank=0),
     "ctc_loss": lambda x: ctc_loss(x[None], [[1, 2]], [len(x)], [2], blank=0),
-    "ctc_alpha": lambda x: ctc_alpha(x[None], [[1, 2]], [len(x)], [2], blank=0),
+    "ctc_loss_vjp": lambda x: ctc_loss_vjp(x[None], [[1, 2]], [len(x)], [2], blank=0),
     "prefix_search": lambda x: prefix_search(x, blank=0, beam_width=3),
     "BeamSearch.decode": lambda x: BeamSearch().decode(x, blank=0),
 }
