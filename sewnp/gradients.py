@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -101,9 +101,11 @@ def compute_gradients(
     return Gradients(loss, output, nest({key: by_key.get(key) for key in keys}), dwaveform if input_gradient else None)  # type: ignore[misc]
 
 
-def plain_clip_gradients(
-    gradients: Callable[..., Gradients], freeze: str | Iterable[str]
-) -> Callable[..., tuple[float, dict[str, Array]]]:
+ClipGradient: TypeAlias = Callable[..., tuple[float, dict[str, Array]]]
+"""What is called as :class:`sewnp.fast.ClipGradients` is: one clip (1, n) and its labels -> the loss, and gradients by key."""
+
+
+def plain_clip_gradients(gradients: Callable[..., Gradients], freeze: str | Iterable[str]) -> ClipGradient:
     """What ``Model.clip_gradients`` is for the textbook: ``Model.gradients``, called as :class:`sewnp.fast.ClipGradients` is."""
 
     def plainly(

@@ -1,7 +1,7 @@
 """A model: configuration, weights, tokenizer and features tied together, ready to be called."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import partial
@@ -16,7 +16,7 @@ from sewnp.config import Config
 from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError, brief, printable
 from sewnp.fast import ClipGradients, FastTrunk, default_threads, limited
-from sewnp.gradients import Dropout, Gradients, compute_gradients, plain_clip_gradients
+from sewnp.gradients import ClipGradient, Dropout, Gradients, compute_gradients, plain_clip_gradients
 from sewnp.inputs import about, as_array, calmly, check_arguments
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen, unseen_vjp
@@ -157,9 +157,7 @@ class Model:
             see=see,
         )
 
-    def clip_gradients(
-        self, freeze: str | Iterable[str] = (), *, reuse: Callable[..., Any] | None = None
-    ) -> Callable[..., tuple[float, dict[str, Array]]]:
+    def clip_gradients(self, freeze: str | Iterable[str] = (), *, reuse: ClipGradient | None = None) -> ClipGradient:
         """What tells a clip's loss and flat gradients, for one clip after another and for threads with a clip each: a training step's work.
 
         To be called as :class:`sewnp.fast.ClipGradients` is, which it is for the fast engine; for the textbook, the same from ``gradients``.

@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from sewnp.config import Config
 from sewnp.errors import SewError, TrainingError
-from sewnp.fast import ClipGradients
 from sewnp.files import path_name
+from sewnp.gradients import ClipGradient
 from sewnp.layers import draw_spans
 from sewnp.model import Model
 from sewnp.speech import delimiter_id, read_audio, spell
@@ -134,50 +134,8 @@ def draw_masks(config: Config, frames: int, rng: np.random.Generator) -> Masks:
     return Masks(time, channels, skipped)
 
 
-class PlainGradients:
-    """The plain layers, called as :class:`sewnp.fast.ClipGradients` is: for float64, which the fast engine does not compute in."""
-
-    def __init__(self, model: Model, freeze: Sequence[str]) -> None:
-        self._model, self._freeze = model, freeze
-
-    def __call__(
-        self,
-        input_values: Array,
-        labels: Array,
-        *,
-        time_mask: Array | None,
-        feature_mask: Array | None,
-        skip_layers: frozenset[int],
-        dropout: np.random.Generator,
-    ) -> tuple[float, dict[str, Array]]:
-        """One clip (1, n), its labels -> the loss, and gradients by the keys that transformers 5 writes."""
-        found = self._model.gradients(
-            input_values,
-            labels,
-            mask_time_indices=time_mask,
-            mask_feature_indices=feature_mask,
-            skip_layers=skip_layers,
-            dropout=dropout,
-            freeze=self._freeze,
-        )
-        return float(found.loss.sum()), found.flat()
-
-
-Engine: TypeAlias = ClipGradients | PlainGradients
-"""What gives the loss of one clip and its gradients, from several threads at once."""
-
-
-def clip_engine(model: Model, freeze: Sequence[str] = (), *, reuse: Engine | None = None) -> Engine:
-    """The engine for a model's weights: the fast one in float32, the plain layers in float64.  reuse: that of the step before, whose memory
-    is gone on with.  Raises InputError for names in ``freeze`` that nothing has."""
-    if model.dtype != np.float32:
-        return PlainGradients(model, freeze)
-    before = reuse if isinstance(reuse, ClipGradients) else None
-    return ClipGradients(model.config, model.weights, model.head, freeze, reuse=before)
-
-
 def clip_gradients(
-    model: Model, example: Example, *, engine: Engine, augmentations: Augmentations, rng: np.random.Generator
+    model: Model, example: Example, *, engine: ClipGradient, augmentations: Augmentations, rng: np.random.Generator
 ) -> ClipResult:
     """The loss of one example, and what it says to every weight.  All that is random is drawn from ``rng``."""
     config = model.config
@@ -201,7 +159,7 @@ def batch_gradients(
     model: Model,
     batch: Sequence[Example],
     *,
-    engine: Engine | None = None,
+    engine: ClipGradient | None = None,
     augmentations: Augmentations = _NONE,
     seed: int = 0,
     step: int = 0,
@@ -216,7 +174,7 @@ def batch_gradients(
     that cannot be read, naming it.
     """
 
-    gradients = engine or clip_engine(model)
+    gradients = engine or model.clip_gradients()
 
     def one(place: int) -> ClipResult:
         rng = np.random.default_rng(np.random.SeedSequence((seed, step, place)))

@@ -18,11 +18,11 @@ from sewnp.evaluation import Utterance
 from sewnp.fast import default_threads, one_blas_thread
 from sewnp.fast.crew import Stop, undisturbed
 from sewnp.files import WRITING, naming, remove_scratch
-from sewnp.gradients import frozen_keys
+from sewnp.gradients import ClipGradient, frozen_keys
 from sewnp.model import Model
 from sewnp.plots import plot_training, save_plot
 from sewnp.training.augmentation import Augmentations, recordings
-from sewnp.training.batch import Engine, batch_gradients, clip_engine, encode_text
+from sewnp.training.batch import batch_gradients, encode_text
 from sewnp.training.data import ClipSet, Example, fingerprint, plan_epoch, read_sources
 from sewnp.training.log import Log, Record
 from sewnp.training.optimizer import adamw, averaged, clip_by_norm
@@ -64,9 +64,9 @@ class Run:
         """How many clips are worked on at a time."""
         return self.recipe.threads or default_threads()
 
-    def engine(self, state: State, *, reuse: Engine | None = None) -> Engine:
+    def engine(self, state: State, *, reuse: ClipGradient | None = None) -> ClipGradient:
         """What gives clips' gradients by the weights of a state.  reuse: that of the state before, whose memory is gone on with."""
-        return clip_engine(replace(self.model, weights=nest(state.weights)), self.recipe.freeze, reuse=reuse)
+        return replace(self.model, weights=nest(state.weights)).clip_gradients(self.recipe.freeze, reuse=reuse)
 
     def trained(self, state: State) -> Model:
         """The model as it is validated and saved: the weights of a state, or their average, rounded to the precision that is stored."""
@@ -113,7 +113,7 @@ def train(run: Run, *, resume: bool = False, progress: Callable[[Record], None] 
 
 
 def training_step(
-    run: Run, state: State, batch: Sequence[Example], *, steps: int, engine: Engine | None = None,
+    run: Run, state: State, batch: Sequence[Example], *, steps: int, engine: ClipGradient | None = None,
     pool: ThreadPoolExecutor | None = None, check: Callable[[], None] = lambda: None,
 ) -> tuple[State, Record]:  # fmt: skip
     """One step: gradients, clipping, AdamW, average -> the next state, and what is to be said of it.  steps: of the whole run.  engine: see

@@ -25,7 +25,9 @@ _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "|")
 
 
 def starting_model(recipe: Recipe, texts: Collection[str]) -> Model:
-    """The model that a recipe trains, with the plain layers.  texts: what is said in all clips, for a new vocabulary.
+    """The model that a recipe trains: by the fast engine in float32, by the plain layers in float64.
+
+    texts: what is said in all clips, for a new vocabulary.
 
     Weights that the recipe's model does not have, those of a new head or of SpecAugment's vector, are drawn from the recipe's seed.  Raises
     ConfigError, naming the key, and what loading raises; TrainingError for a head that would need a vocabulary or labels.
@@ -45,7 +47,12 @@ def starting_model(recipe: Recipe, texts: Collection[str]) -> Model:
         raise ConfigError(f"layerdrop: expected 0 where a head mixes the hidden states of all layers, found {config.layerdrop}")  # type: ignore[union-attr]
     weights = _weights(base, config, recipe, fresh_head=fresh_head)
     return replace(
-        base, config=config, weights=nest(weights), head=recipe.task, tokenizer=tokenizer if recipe.task == "ctc" else None
+        base,
+        config=config,
+        weights=nest(weights),
+        head=recipe.task,
+        tokenizer=tokenizer if recipe.task == "ctc" else None,
+        engine="fast" if recipe.dtype == "float32" else "textbook",
     )
 
 

@@ -1,6 +1,7 @@
 """One clip alone and clips added up: what a batch says."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from originals import original, twin
 from sewnp.errors import AudioError, TokenizerError, TrainingError
 from sewnp.fast import ClipGradients
 from sewnp.layers import draw_spans
-from sewnp.training import Example, PlainGradients, batch_gradients, clip_engine, draw_masks, encode_text, prepare
+from sewnp.training import Example, batch_gradients, draw_masks, encode_text, prepare
 from sewnp.training.batch import make_waveform
 
 from .conftest import tiny_recipe, tones
@@ -74,7 +75,7 @@ def test_threads_add_in_the_order_of_the_clips(data: Path, tmp_path: Path) -> No
 def test_the_fast_engine_says_what_the_plain_layers_say(family: str, data: Path, tmp_path: Path) -> None:
     run = prepare(tiny_recipe(family), tmp_path / "run", folder=data)
     examples = [Example((clip,), None) for clip in run.sets[0].clips]
-    engines = clip_engine(run.model), PlainGradients(run.model, ())
+    engines = run.model.clip_gradients(), replace(run.model, engine="textbook").clip_gradients()
     assert type(engines[0]) is ClipGradients
     fast, plain = (batch_gradients(run.model, examples, engine=e, augmentations=run.augmentations, step=2) for e in engines)
     assert fast.loss == pytest.approx(plain.loss, rel=1e-5)
@@ -85,7 +86,7 @@ def test_the_fast_engine_says_what_the_plain_layers_say(family: str, data: Path,
 
 def test_frozen_parts_have_no_gradients(data: Path, tmp_path: Path) -> None:
     run, examples = run_and_examples(data, tmp_path)
-    found = batch_gradients(run.model, examples, engine=clip_engine(run.model, ["feature_encoder", "lm_head"]))
+    found = batch_gradients(run.model, examples, engine=run.model.clip_gradients(["feature_encoder", "lm_head"]))
     assert found.gradients
     assert not [key for key in found.gradients if "feature_extractor" in key or "lm_head" in key]
 

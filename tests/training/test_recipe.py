@@ -76,7 +76,7 @@ def test_a_model_of_a_configuration() -> None:
 def test_an_embedded_model_keeps_its_weights(digits: sewnp.Model) -> None:
     recipe = recipe_from_dict({"model": "digits", "config": {"hidden_dropout": 0.3}})
     model = starting_model(recipe, {"ONE"})
-    assert model.engine == "textbook"
+    assert model.engine == "fast"
     assert model.config.hidden_dropout == 0.3
     assert model.tokenizer is not None
     assert digits.tokenizer is not None
