@@ -77,7 +77,7 @@ def test_a_peer_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
 
 def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = sewnp.from_config(CONFIG)
-    with pytest.raises(InputError, match="against: expected some of textbook, torch, onnx, found tensorflow"):
+    with pytest.raises(InputError, match="against: expected some of textbook, torch, onnx, found 'tensorflow'"):
         benchmark(model, against=["torch", "tensorflow"])
     with pytest.raises(InputError, match=r"seconds: expected at least 0\.\d+ and at most 3600, found 0.0001"):
         benchmark(model, seconds=[0.0001])

@@ -161,7 +161,7 @@ def test_heads_too_have_one_blas_thread(model: sewnp.Model, monkeypatch: Any) ->
         return ctc_logits(x, p)
 
     monkeypatch.setattr(sys.modules["sewnp.networks.run"], "ctc_logits", spy)  # the package's own ``run`` is the function
-    monkeypatch.setattr("sewnp.model.ctc_logits", spy)
+    monkeypatch.setattr("sewnp.long.ctc_logits", spy)
     fast = replace(model, engine="fast", threads=2, tokenizer=sewnp.load("digits").tokenizer)
     fast(noise(2000))
     in_one_piece = len(found)

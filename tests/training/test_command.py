@@ -100,7 +100,6 @@ def test_a_head_for_words(data: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["{}/clips", "--model", "digits"], "-o: expected a folder for the run, found none, in the recipe neither"),
         (["{}/none", "--model", "digits", "-o", "{}/run"], "none: no such file"),
         (["{}/clips", "--model", "digits", "-o", "{}/run", "--steps", "0"], "steps: expected a number of 1 or more, found 0"),
-        (["{}/clips", "--model", "digits", "-o", "{}/run", "--threads", "0"], "threads: expected a number of 1 or more, found 0"),
         (["{}/clips", "--model", "digits", "-o", "{}/clips/0.wav"], "0.wav: could not be written: "),
         (["{}/clips", "--model", "digits", "-o", "{}/run", "--freeze", "legs"], "freeze: expected 'feature_encoder', 'base'"),
         (["{}/clips", "--model", "digits", "--labels", "a,b", "-o", "{}/run"], "labels: expected none with task 'ctc'"),
