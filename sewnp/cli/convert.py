@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Convert -> exit status."""
     if os.path.isdir(options.source) and (options.dict or options.config):
-        options.refuse("arguments --dict and --config: expected with a .pt file: a folder has its own vocabulary and configuration")
+        options.refuse(
+            f"arguments --dict and --config: expected with a .pt file; {path_name(options.source)} is a folder and has its own"
+        )
     checkpoint = convert(options.source, options.target, dictionary=options.dict, config=options.config)
     parameters = sum(x.size for x in checkpoint.weights.values())
     lacking = [key for key in parameter_shapes(checkpoint.config, checkpoint.head) if key not in checkpoint.weights]
