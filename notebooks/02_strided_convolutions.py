@@ -467,6 +467,9 @@ assert sum(stage.parameters for stage in convolutions) / sum(stage.parameters fo
 # Thirteen convolutions, each a sum of shifted matrix products, shorten the sequence by strides whose product, the **hop**, is
 # 320: 16,000 samples a second become 50 frames. Because the kernels overlap, one frame hears 400 samples, 25 ms: its **receptive
 # field**. (And, through the normalisation over time, faintly, the whole clip.)
+#
+# The whole stack of any clip of yours, to point at: `sewnp explain clip.wav -o page.html`
+# ([what it shows](../docs/explain.md#the-funnel)).
 
 # %% [markdown]
 # ## Exercises

@@ -575,6 +575,9 @@ assert sum(a == b for a, b in zip(without.split(), transcript.text.split(), stri
 # side by side, and a mask gives frames that are not real a share of exactly zero. The result is added to the frame,
 # normalised, and worked on frame by frame by the feed-forward part. Where a head looks can be drawn; what that is good for
 # has to be tested.
+#
+# Any clip of yours, to point at: `sewnp explain clip.wav -o page.html`
+# ([what it shows](../docs/explain.md#attention)).
 
 # %% [markdown]
 # ## Exercises

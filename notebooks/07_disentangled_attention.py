@@ -542,6 +542,9 @@ assert round(config.initializer_range * math.sqrt(160), 2) == 0.25
 # and then sorted into buckets that widen with the logarithm, so that 64 learned rows serve for any clip. Because only 64
 # rows exist, each term is one small matrix product and a gather. Three terms make the scale $\sqrt{3d}$. In `digits-d` the
 # two position terms can replace each other, and without both it loses a letter.
+#
+# Any clip of yours with its terms apart, to point at: `sewnp explain clip.wav -o page.html --model digits-d`
+# ([what it shows](../docs/explain.md#attention)).
 
 # %% [markdown]
 # ## Exercises

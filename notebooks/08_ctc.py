@@ -561,6 +561,9 @@ assert vowel > 5 * five
 # matters about a beginning is only how far in the text it has come, so a sweep over 148 frames and 57 states adds them all up. Minus
 # the logarithm is the loss, 0.16 here. A second sweep from the end says where each letter stands, and the difference between that and what
 # the model said is what training corrects. To read a text off, take the likeliest token at each frame and collapse.
+#
+# Any clip of yours with its lattice and a path to drag: `sewnp explain clip.wav -o page.html`
+# ([what it shows](../docs/explain.md#all-paths-of-the-text)).
 
 # %% [markdown]
 # ## Exercises

@@ -15,6 +15,7 @@ from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
 from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError, brief, printable
+from sewnp.explain import explain
 from sewnp.fast import ClipGradients, FastTrunk, default_threads, limited
 from sewnp.gradients import ClipGradient, Dropout, Gradients, compute_gradients, plain_clip_gradients
 from sewnp.inputs import about, as_array, calmly, check_arguments
@@ -24,13 +25,9 @@ from sewnp.layers.softmax import softmax
 from sewnp.long import Progress, pipeline_logits, quietly, run_recording, window_frames
 from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
 from sewnp.parameters import Head
+from sewnp.speech import CTCTokenizer, FeatureExtractor, Features, Labels, Recording, open_recording, spell
 from sewnp.speech.alignment import Alignment, align_logits
 from sewnp.speech.audio import Audio, Samples, audio_name
-from sewnp.speech.features import FeatureExtractor, Features
-from sewnp.speech.labels import Labels
-from sewnp.speech.spelling import spell
-from sewnp.speech.stream import Recording, open_recording
-from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.speech.transcript import Transcript, transcript_from_logits
 from sewnp.types import Array, See, SeeVjp, Weights
 
@@ -273,6 +270,9 @@ class Model:
             raise InputError(f"{audio_name(audio)}: logits: expected finite values, found NaN or infinity")
         best_first = [(self.config.id2label[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
         return Labels(best_first, len(waveform) / self.feature_extractor.sampling_rate)
+
+    explain = explain
+    """A clip's whole way through the network on one interactive page: see :func:`sewnp.explain.explain`."""
 
     def flat_weights(self) -> dict[str, Array]:
         """The weights by the keys that transformers 5 writes: ``{"sew.encoder.layer_norm.weight": array, ...}``."""

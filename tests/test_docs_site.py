@@ -118,3 +118,12 @@ def test_no_marker_is_left_and_helps_are_whole(site: Path) -> None:
     assert "--help --&gt;" not in text
     assert "--help -->" not in text
     assert text.count("usage: sewnp") == 1 + text.count('<h2 id="sewnp-')
+
+
+def test_the_home_page_opens_with_a_clip(site: Path, pages: dict[Path, Page]) -> None:
+    home = (site / "index.html").read_text(encoding="utf-8")
+    assert home.index("<iframe") < home.index("<code")
+    assert "explain/three_one_four.html" in pages[site / "index.html"].fetched
+    clip = site / "explain" / "three_one_four.html"
+    assert "THREE ONE FOUR ONE FIVE NINE" in clip.read_text(encoding="utf-8")
+    assert [link for link in pages[clip].links if not link.startswith("../notebooks/")] == []

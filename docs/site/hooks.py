@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import notebook_pages
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
+
+import sewnp
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = PROJECT / "docs"
@@ -36,6 +39,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of all files outside docs/ that the navigation or a link on any page leads to, and the drawing of the code."""
     files.append(File.generated(config, "house.svg", content=house.drawing(PROJECT)))
+    files.append(File.generated(config, "explain/three_one_four.html", content=_explained()))
     in_nav = set(_targets_of_nav(config.nav))
     waiting = [*in_nav, *(path for page in DOCS.rglob("*.md") for path in _links(page.read_text("utf-8"), page))]
     known: set[Path] = set()
@@ -75,6 +79,12 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
         return latex2mathml.converter.convert(html.unescape(match[3]).strip(), display=display)
 
     return FORMULA.sub(formula, content)
+
+
+@cache
+def _explained() -> str:
+    """The README's clip on a page of its own, which the home page shows."""
+    return sewnp.load("digits").explain(PROJECT / "tests" / "clips" / "three_one_four.wav").html(course="../notebooks/")
 
 
 def _expanded(entry: Any) -> Any:

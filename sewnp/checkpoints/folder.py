@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from sewnp.checkpoints.names import modern
 from sewnp.checkpoints.stored import TensorFile
@@ -155,6 +153,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     # what an earlier checkpoint left there would no longer be true
     absent = [name for name, values in jsons.items() if values is None]
     gone = (INDEX, "processor_config.json", "special_tokens_map.json", "added_tokens.json", *absent)
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
     # SafetensorError: a full disk
     with naming(folder, CheckpointError, WRITING, (OSError, SafetensorError)), whole_folder(folder, gone=gone) as scratch:
         for name, values in jsons.items():

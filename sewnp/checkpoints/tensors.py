@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from sewnp.checkpoints.pickles import open_pickle
 from sewnp.checkpoints.stored import DTYPES, FLOATS, MOST_DIMENSIONS, TensorFile, substitute
@@ -30,6 +28,8 @@ _CHANGES = (KeyError, TypeError, IndexError, AttributeError, RecursionError)
 
 def open_file(path: Path) -> TensorFile:
     """Open one safetensors file.  Raises CheckpointError, naming it, when it is missing or damaged."""
+    from safetensors import SafetensorError, safe_open  # here and below: `import sewnp` needs NumPy alone
+
     check_regular(path, CheckpointError)
     try:
         with path.open("rb") as raw:
@@ -130,6 +130,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[st
 
     The library writes the metadata in an order that changes from run to run, so the header is put in order behind it.
     """
+    from safetensors.numpy import save_file
+
     save_file({name: np.asarray(x, order="C") for name, x in tensors.items()}, path, metadata=dict(metadata) if metadata else None)
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")

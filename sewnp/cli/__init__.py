@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": "measure a model's errors on a test set",
     "train": "fine-tune a model, or train a small one from scratch",
     "plot": "draw a clip from its sound to its words",
+    "explain": "show a clip's whole way through a model on an interactive page",
     "benchmark": "measure how fast a model is on this machine",
     "inspect": "tell what a model is made of and what it costs",
     "convert": "turn a checkpoint into a folder of safetensors",

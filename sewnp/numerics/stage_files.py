@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from sewnp.checkpoints import TensorFile, open_file
 from sewnp.errors import CheckpointError, TraceError, printable
@@ -51,6 +50,8 @@ class StageFile(Mapping[str, Array]):
 
     def stored(self, name: str) -> Array:
         """An array by its name in the file, arguments included.  Raises TraceError when it is damaged or holds no numbers."""
+        from safetensors import SafetensorError
+
         try:
             if isinstance(self.source, TensorFile):
                 array = self.source.read(name)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
 
 from sewnp.checkpoints import write_tensors
 from sewnp.errors import InputError, TraceError, printable
@@ -213,6 +212,8 @@ def write_trace(path: str | Path, recorded: Trace) -> None:
     """
     given = {} if recorded.inputs is None else {INPUT + name: value for name, value in recorded.inputs.given().items()}
     meta = {**recorded.metadata, "order": json.dumps(list(recorded))}
+    from safetensors import SafetensorError
+
     # SafetensorError: a full disk
     with whole_file(Path(path), TraceError) as scratch, naming(path, TraceError, "could not be written", (SafetensorError,)):
         write_tensors(scratch, {**recorded} | given, meta)

@@ -18,7 +18,7 @@ array([[-1.225,  0.   ,  1.225]], dtype=float32)
 ('HI', 0.0, 0.06, 0.625)
 """
 
-from sewnp.speech.alignment import Alignment, align_logits
+from sewnp.speech.alignment import Alignment, align_logits, text_tokens
 from sewnp.speech.audio import as_waveform, mono
 from sewnp.speech.features import FeatureExtractor, Features
 from sewnp.speech.formats import Cue, format_transcript, subtitles
@@ -58,6 +58,7 @@ __all__ = [
     "spell",
     "spelling_tokens",
     "subtitles",
+    "text_tokens",
     "textgrid",
     "transcript_from_logits",
     "vocabulary_spelling",

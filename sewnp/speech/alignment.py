@@ -89,6 +89,11 @@ def align_logits(
     return Alignment(" ".join(text.split()), placed_words, min(0.0, likelihood), duration)  # rounding may carry log 1 past 0
 
 
+def text_tokens(text: str, tokenizer: CTCTokenizer, *, vocab_size: int | None = None) -> list[int]:
+    """The ids that spell a text, the delimiter between its words.  Arguments and errors as for :func:`~sewnp.speech.spell`."""
+    return _targets(spell(text, tokenizer, vocab_size=vocab_size), delimiter_id(tokenizer, vocab_size=vocab_size))[0]
+
+
 def _targets(words: list[list[Spelled]], delimiter: int | None) -> tuple[list[int], list[int]]:
     """The words' tokens with the delimiter between, and where in them each word begins."""
     targets: list[int] = []

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from sewnp.checkpoints import open_file, write_tensors
 from sewnp.errors import CheckpointError, TrainingError
@@ -55,6 +54,8 @@ def write_state(path: Path, state: State, about: dict[str, Any]) -> None:
     tensors |= {f"counts/{key}": np.array(count) for key, count in state.moments.counts.items()}
     counters = {name: getattr(state, name) for name in _COUNTERS}
     metadata = {"state": json.dumps(counters), "about": json.dumps(about)}
+    from safetensors import SafetensorError
+
     with (
         naming(path, TrainingError, WRITING, (OSError, SafetensorError)),
         whole_file(path, TrainingError) as scratch,

@@ -16,7 +16,6 @@ from safetensors.torch import save_file as save_tensors
 import sewnp
 from judging import assert_close64, assert_float32_honest
 from originals import CLASSES, clips, mask_of, original, run_original, twin
-from sewnp.checkpoints import folder as folder_module
 from sewnp.checkpoints import read_checkpoint
 from sewnp.errors import CheckpointError, ConfigError, SewError
 from sewnp.loading import EMBEDDED, embedded
@@ -542,7 +541,7 @@ def test_nothing_half_written_when_saving_fails(tmp_path, saved, monkeypatch, ex
     def full(*_, **__):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(folder_module, "save_file", full)
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
     with pytest.raises(CheckpointError, match="could not be written: no space left on device"):
         twin(original("sew", "ctc", seed=9, dtype=torch.float32)).save(target)
     if existing:
@@ -559,7 +558,7 @@ def test_safetensors_errors_while_saving_are_ours(tmp_path, monkeypatch):
     def full(*_, **__):
         raise SafetensorError("Error while serializing: I/O error: No space left on device")
 
-    monkeypatch.setattr(folder_module, "save_file", full)
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
     with pytest.raises(CheckpointError, match="could not be written"):
         sewnp.load("digits").save(tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

@@ -29,6 +29,7 @@ def cut(clips: Path, tmp_path: Path) -> Path:
         ["classify", "CUT"],
         ["align", "CUT", "THREE ONE"],
         ["plot", "CUT", "-o", "FOLDER/cut.png"],
+        ["explain", "CUT", "-o", "FOLDER/cut.html", "--layers", ""],
         ["trace", "CUT", "-o", "FOLDER/cut.safetensors", "--dtype", "float32", "--stages", "logits"],
     ],
     ids=lambda words: words[0],

@@ -112,6 +112,8 @@ def test_no_recording_is_written_over(tmp_path: Path, sound: bytes, way: str, ca
         (["align", "a.wav", "ONE", "-o", "model/config.json", "--model", "model"], "config.json is a file of the model"),
         (["plot", "a.wav", "-o", "a.wav"], "a.wav is the recording"),
         (["trace", "a.wav", "-o", "a.wav"], "a.wav is the recording"),
+        (["explain", "a.wav", "-o", "a.wav"], "a.wav is the recording"),
+        (["explain", "a.wav", "-o", "lm.txt", "--lm", "lm.txt"], "lm.txt is the language model"),
         (["trace", "a.wav", "-o", "model/model.safetensors", "--model", "model"], "model.safetensors is a file of the model"),
         (["compare", "a.safetensors", "b.npz", "--plot", "a.safetensors"], "a.safetensors is what is compared"),
         (["compare", "a.safetensors", "stages", "--plot", "stages/x.npy"], "x.npy is what is compared"),
@@ -752,7 +754,7 @@ def test_a_models_words_steer_no_terminal(clip: Path, tmp_path: Path, capsys: py
 
 SLOW = """
 import pathlib, signal, sys, time
-import sewnp.checkpoints.folder as folder
+import safetensors.numpy as library
 
 def slow(tensors, path, metadata):
     path.write_bytes(bytes(1000))
@@ -760,7 +762,7 @@ def slow(tensors, path, metadata):
     time.sleep(3)
     save(tensors, path, metadata=metadata)
 
-save, folder.save_file = folder.save_file, slow
+save, library.save_file = library.save_file, slow
 from sewnp.cli import main
 if "ignored" in sys.argv:
     sys.argv.remove("ignored")
