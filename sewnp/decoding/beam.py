@@ -66,6 +66,17 @@ class BeamSearch:
             object.__setattr__(self, "words", check_words("words", self.words))
         object.__setattr__(self, "hotwords", check_words("hotwords", self.hotwords, phrases=True))
 
+    def __str__(self) -> str:
+        """In words: how wide, and with what help."""
+        parts = [f"beam_width {self.beam_width}"]
+        if self.language_model is not None:
+            parts += ["language model", f"alpha {self.alpha:g}", f"beta {self.beta:g}"]
+        if self.words is not None:
+            parts += [f"words {len(self.words)}", f"unknown_margin {self.unknown_margin:g}"]
+        if self.hotwords:
+            parts += [f"hotwords {len(self.hotwords)}", f"hotword_weight {self.hotword_weight:g}"]
+        return f"beam search: {', '.join(parts)}"
+
     def decode(self, log_probs: Array, *, blank: int, spelling: Spelling | None = None, n_best: int = 1) -> list[Hypothesis]:
         """The best texts, best first: ``n_best`` of them, or as many as there are in the beam.  log_probs (T, V), floating.
 
