@@ -2,11 +2,13 @@
 
 import argparse
 import hashlib
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from sewnp.decoding import BeamSearch, LanguageModel, read_words
-from sewnp.files import open_regular
+from sewnp.decoding import BeamSearch, LanguageModel, read_processor, read_words
+from sewnp.files import AnyPath, files_in, open_regular
 from sewnp.model import Model
 from sewnp.speech import vocabulary_spelling
 
@@ -25,7 +27,12 @@ def add_decoder_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"beam search that keeps N texts (default with --lm, --words or --hotwords: {BeamSearch.beam_width})",
     )
-    group.add_argument("--lm", metavar="FILE", help="a word n-gram language model, ARPA as text, .gz, .bz2 or .xz, for beam search")
+    group.add_argument(
+        "--lm",
+        metavar="FILE",
+        help="a word n-gram language model, ARPA as text, .gz, .bz2 or .xz, for beam search; or the folder of a"
+        " Wav2Vec2ProcessorWithLM, whose model, weights and words are used",
+    )
     group.add_argument(
         "--alpha", type=float, metavar="A", help=f"weight of the language model's log-probabilities (default: {BeamSearch.alpha})"
     )
@@ -74,31 +81,40 @@ def decoder(options: argparse.Namespace, model: Model) -> BeamSearch | None:
     if all(getattr(options, name) is None for name in ("beam", *_WEIGHTS)):
         return None
     weights = {name: getattr(options, name) for names in _WEIGHTS.values() for name in names}
-    search = BeamSearch(
-        beam_width=BeamSearch.beam_width if options.beam is None else options.beam,
-        language_model=None if options.lm is None else LanguageModel.read(options.lm),
-        words=None if options.words is None else read_words(options.words),
-        hotwords=() if options.hotwords is None else options.hotwords,
-        **{name: value for name, value in weights.items() if value is not None},
-    )
+    given = {name: value for name, value in weights.items() if value is not None}
+    if options.beam is not None:
+        given["beam_width"] = options.beam
+    if options.words is not None:
+        given |= {"words": read_words(options.words), "unknown_margin": given.get("unknown_margin", math.inf)}
+    if options.hotwords is not None:
+        given["hotwords"] = options.hotwords
+    search = replace(_helped(options.lm), **given)
     if model.tokenizer is not None:  # without one, transcribing says what is missing
         search.check_spelling(vocabulary_spelling(model.tokenizer, model.config.vocab_size))
     return search
 
 
-def decoder_files(options: argparse.Namespace) -> dict[str, list[str | os.PathLike[str] | None]]:
+def _helped(lm: str | None) -> BeamSearch:
+    """The search that a file or folder of a language model makes, all else being as it is by default."""
+    if lm is None:
+        return BeamSearch()
+    return read_processor(lm) if os.path.isdir(lm) else BeamSearch(language_model=LanguageModel.read(lm))
+
+
+def decoder_files(options: argparse.Namespace) -> dict[str, Iterable[AnyPath | None]]:
     """The files that a decoder is made of, which nothing may be written over, by what they are."""
-    return {"the language model": [options.lm], "the list of words": [options.words]}
+    folder = options.lm is not None and os.path.isdir(options.lm)
+    return {"the language model": files_in(options.lm) if folder else [options.lm], "the list of words": [options.words]}
 
 
-def decoder_name(search: BeamSearch | None, lm: str | None) -> str:
+def decoder_name(search: BeamSearch | None) -> str:
     """The decoder in words that are the same for the same decoder: every setting, and a language model and lists by their content."""
     if search is None:
         return "greedy"
     settings = {name: getattr(search, name) for name in ("beam_width", "min_token_log_prob", "beam_threshold")}
-    if lm is not None:
+    if search.language_model is not None:
         settings |= {name: getattr(search, name) for name in ("alpha", "beta", "unknown_offset")}
-        with open_regular(lm) as file:
+        with open_regular(search.language_model.name) as file:
             settings["language_model"] = hashlib.file_digest(file, "sha256").hexdigest()[:12]
     if search.words is not None:
         settings |= {"unknown_margin": search.unknown_margin, "words": _digest(search.words)}

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     _check_outputs(options, utterances)
     keywords = {"allow_truncated": options.allow_truncated} | ({"decoder": search} if options.task == "ctc" else {})
     recognize = recognizer(model, options.task, **keywords, **in_processes(options.jobs, len(utterances), ordered=False))
-    made_by = {"task": options.task, "model": model.fingerprint(), "decoder": decoder_name(search, options.lm)}
+    made_by = {"task": options.task, "model": model.fingerprint(), "decoder": decoder_name(search)}
     results = ResultsFile(Path(options.output), made_by, resume=options.resume) if options.output else None
     with Bar(len(utterances) - (len(results.done) if results else 0)) as progress:
 

@@ -3,7 +3,8 @@
 What CTC says of texts by itself is in :mod:`sewnp.ctc`, the plain prefix search among it.  Here is the same search on arrays
 (:mod:`~sewnp.decoding.search`), word n-grams (:mod:`~sewnp.decoding.language_model`), the file format they come in
 (:mod:`~sewnp.decoding.arpa`), lists of words (:mod:`~sewnp.decoding.lexicon`), how their scores join those of the network
-(:mod:`~sewnp.decoding.fusion`), and all of it as a user has it (:mod:`~sewnp.decoding.beam`).
+(:mod:`~sewnp.decoding.fusion`), all of it as a user has it (:mod:`~sewnp.decoding.beam`), and as transformers' folders have it
+(:mod:`~sewnp.decoding.processor`).
 
 >>> import numpy as np
 >>> from sewnp.decoding import BeamSearch
@@ -18,6 +19,7 @@ from sewnp.decoding.beam import BeamSearch
 from sewnp.decoding.fusion import Fusion
 from sewnp.decoding.language_model import LanguageModel
 from sewnp.decoding.lexicon import read_words
+from sewnp.decoding.processor import read_processor
 from sewnp.decoding.search import Hypothesis, beam_search
 
-__all__ = ["BeamSearch", "Fusion", "Hypothesis", "LanguageModel", "Spelling", "beam_search", "read_words"]
+__all__ = ["BeamSearch", "Fusion", "Hypothesis", "LanguageModel", "Spelling", "beam_search", "read_processor", "read_words"]

@@ -35,7 +35,8 @@ class BeamSearch:
     """What a word that the language model lacks costs on top of the model's ``<unk>``, log10."""
     words: Sequence[str] | None = None
     """The only words that a text may have, or those that it may have for nothing; None: any letters are words.  In upper or lower case,
-    where the vocabulary has but one."""
+    where the vocabulary has but one.  With a language model and a margin those that the vocabulary cannot spell
+    are left out, as they are of the model's words."""
     unknown_margin: float = math.inf
     """What each word that is not in ``words`` costs, in nats: a text with one is best where its log-probability is by so much above that of
     all texts without.  inf: there are none."""
@@ -111,7 +112,8 @@ class BeamSearch:
         if spelling is None:
             helper = "a list of words" if self.language_model is None else "a language model"
             raise InputError(f"spelling: {helper} needs the text of each token, found none")
-        words = None if self.words is None else spelled("words", tuple(self.words), spelling)
+        strict = self.language_model is None or self.unknown_margin == math.inf
+        words = None if self.words is None else spelled("words", tuple(self.words), spelling, strict=strict)
         hotwords = spelled("hotwords", tuple(self.hotwords), spelling)
         if words is not None and self.unknown_margin == math.inf and (outside := set(hotwords).difference(words)):
             raise InputError(f"hotwords: expected some of the words, which are the only ones, found {brief(min(outside))}")

@@ -55,10 +55,11 @@ def check_words(name: str, words: Any, *, phrases: bool = False) -> tuple[str, .
 
 
 @lru_cache(maxsize=8)
-def spelled(name: str, words: tuple[str, ...], spelling: Spelling) -> tuple[str, ...]:
+def spelled(name: str, words: tuple[str, ...], spelling: Spelling, *, strict: bool = True) -> tuple[str, ...]:
     """The words as the vocabulary spells them, sorted: one that it can spell only in its other case is taken in that.
 
-    Raises InputError for words that its tokens do not spell in any case, naming the first ones.
+    Raises InputError for words that its tokens do not spell in any case, naming the first ones; where that is not ``strict`` they are
+    left out: no text has them.
     """
     texts = frozenset(text for i, text in enumerate(spelling.tokens) if text and i != spelling.delimiter)
     forms, missing = set(), []
@@ -68,7 +69,7 @@ def spelled(name: str, words: tuple[str, ...], spelling: Spelling) -> tuple[str,
             missing.append(word)
         else:
             forms.add(form)
-    if missing:
+    if missing and strict:
         shown = ", ".join(map(brief, missing[:_SHOWN])) + (f", and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
         raise InputError(f"{name}: the vocabulary cannot spell {shown}")
     return tuple(sorted(forms))

@@ -17,7 +17,7 @@ import pytest
 import sewnp
 from sewnp.cli import main
 from sewnp.cli.decoding import add_decoder_options, decoder, decoder_name
-from sewnp.decoding import BeamSearch
+from sewnp.decoding import BeamSearch, LanguageModel
 from sewnp.errors import InputError, LanguageModelError
 from sewnp.speech import vocabulary_spelling
 
@@ -95,10 +95,11 @@ def test_a_decoders_name_tells_it_from_others(digits: sewnp.Model, arpa: Path) -
         BeamSearch(words=["A"], unknown_margin=1),
     ]
     searches += [BeamSearch(hotwords=["A"]), BeamSearch(hotwords=["A"], hotword_weight=1), BeamSearch(words=["A"], hotwords=["A"])]
-    names = [decoder_name(None, None), *(decoder_name(search, None) for search in searches), decoder_name(BeamSearch(), str(arpa))]
+    searches.append(BeamSearch(language_model=LanguageModel.read(arpa)))
+    names = [*map(decoder_name, [None, *searches])]
     assert len(set(names)) == len(names)
     assert names[1] == "beam search: beam_width 100, min_token_log_prob -5.0, beam_threshold 10.0"
-    assert decoder_name(BeamSearch(words=["B", "A", "B"]), None) == decoder_name(BeamSearch(words=("A", "B")), None)
+    assert decoder_name(BeamSearch(words=["B", "A", "B"])) == decoder_name(BeamSearch(words=("A", "B")))
 
 
 def test_a_language_model_mends_a_word(digits: sewnp.Model, arpa: Path, clips: Path) -> None:
