@@ -432,10 +432,31 @@ MUTANTS = [
     ),
     Mutant(
         "beams that meet take the larger probability and not the sum",
-        "decoding/beam.py:_Search._merge",
+        "decoding/search.py:Search._merge",
         "stay_token[there] = log_add(",
         "stay_token[there] = np.maximum(",
         "decoding/test_beam.py::test_arrays_equal_the_plain_version",
+    ),
+    Mutant(
+        "a search may end within a word",
+        "decoding/search.py:Search._with_a_text",
+        "if whole[rows].any() or not len(texts):",
+        "if True:",
+        "decoding/test_lexicon.py::test_arrays_equal_the_plain_version",
+    ),
+    Mutant(
+        "words of a list may be cut short",
+        "decoding/fusion.py:Fusion.step",
+        "has(self.known, text)",
+        "True",
+        "decoding/test_lexicon.py::test_arrays_equal_the_plain_version",
+    ),
+    Mutant(
+        "a hotword has its bonus only when it is whole",
+        "decoding/fusion.py:Fusion._pending",
+        "if hot else 0.0",
+        "if False else 0.0",
+        "decoding/test_lexicon.py::test_the_beginning_of_a_hotword_has_its_part",
     ),
     Mutant(
         "the fast softmax looks only where it may not",

@@ -1,45 +1,127 @@
-"""The options by which commands choose how to decode: greedily, by beam search, or by beam search with a language model."""
+"""The options by which commands choose how to decode: greedily, by beam search, or by beam search with help of what is known of words."""
 
 import argparse
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from sewnp.decoding import BeamSearch, LanguageModel
+from sewnp.decoding import BeamSearch, LanguageModel, read_processor, read_words
+from sewnp.files import AnyPath, files_in, open_regular
 from sewnp.model import Model
 from sewnp.speech import vocabulary_spelling
 
+_WEIGHTS = {"lm": ("alpha", "beta"), "words": ("unknown_margin",), "hotwords": ("hotword_weight",)}
+"""Of each option that helps beam search those that weigh it."""
+OPTIONS = ("beam", *(option for helper, weights in _WEIGHTS.items() for option in (helper, *weights)))
+"""All that :func:`add_decoder_options` adds, as its result spells them."""
+
 
 def add_decoder_options(parser: argparse.ArgumentParser) -> None:
-    """``--beam``, ``--lm``, ``--alpha``, ``--beta``; read them with :func:`decoder`."""
+    """``--beam``, ``--lm``, ``--words``, ``--hotwords`` and their weights; read them with :func:`decoder`."""
     group = parser.add_argument_group("decoding", "Greedy by default: the likeliest token at each frame.")
     group.add_argument(
-        "--beam", type=int, metavar="N", help=f"beam search that keeps N texts (default with --lm: {BeamSearch.beam_width})"
+        "--beam",
+        type=int,
+        metavar="N",
+        help=f"beam search that keeps N texts (default with --lm, --words or --hotwords: {BeamSearch.beam_width})",
     )
-    group.add_argument("--lm", metavar="FILE", help="a word n-gram language model, ARPA as text, .gz, .bz2 or .xz, for beam search")
+    group.add_argument(
+        "--lm",
+        metavar="FILE",
+        help="a word n-gram language model, ARPA as text, .gz, .bz2 or .xz, for beam search; or the folder of a"
+        " Wav2Vec2ProcessorWithLM, whose model, weights and words are used",
+    )
     group.add_argument(
         "--alpha", type=float, metavar="A", help=f"weight of the language model's log-probabilities (default: {BeamSearch.alpha})"
     )
     group.add_argument(
         "--beta", type=float, metavar="B", help=f"bonus for each word with a language model (default: {BeamSearch.beta})"
     )
+    group.add_argument("--words", metavar="FILE", help="the only words that a text may have, one a line, for beam search")
+    group.add_argument(
+        "--unknown-margin",
+        type=float,
+        metavar="M",
+        help="allow other words than those of --words, at a cost of M nats each (default: none are allowed)",
+    )
+    group.add_argument(
+        "--hotwords", type=_listed, metavar="WORDS", help="words to be heard more readily, with spaces or commas between them"
+    )
+    group.add_argument(
+        "--hotword-weight",
+        type=float,
+        metavar="W",
+        help=f"bonus for each hotword, in nats (default: {BeamSearch.hotword_weight:g})",
+    )
+
+
+def _listed(text: str) -> list[str]:
+    """The words of an argument."""
+    if not (words := text.replace(",", " ").split()):
+        raise argparse.ArgumentTypeError("expected words, found none")
+    return words
 
 
 def check_decoder_options(options: argparse.Namespace) -> None:
-    """A weight of a language model that is not there is wrong usage."""
-    for name in ("alpha", "beta"):
-        if options.lm is None and getattr(options, name) is not None:
-            options.refuse(f"argument --{name}: expected with --lm, whose weight it sets")
+    """A weight of what is not there is wrong usage."""
+    for helper, weights in _WEIGHTS.items():
+        for weight in weights:
+            if getattr(options, helper) is None and getattr(options, weight) is not None:
+                options.refuse(f"argument --{weight.replace('_', '-')}: expected with --{helper}, whose weight it sets")
 
 
 def decoder(options: argparse.Namespace, model: Model) -> BeamSearch | None:
     """What the options ask for; None is greedy decoding.
 
-    A language model is read, and held against the model's vocabulary, here and once, so that what does not fit fails before the
-    first clip.  Raises LanguageModelError and InputError.
+    Files are read, and held against the model's vocabulary, here and once, so that what does not fit fails before the first clip.
+    Raises LanguageModelError and InputError.
     """
-    if options.lm is None:
-        return None if options.beam is None else BeamSearch(beam_width=options.beam)
-    given = {name: getattr(options, name) for name in ("alpha", "beta") if getattr(options, name) is not None}
-    width = BeamSearch.beam_width if options.beam is None else options.beam
-    search = BeamSearch(beam_width=width, language_model=LanguageModel.read(options.lm), **given)
+    if all(getattr(options, name) is None for name in ("beam", *_WEIGHTS)):
+        return None
+    weights = {name: getattr(options, name) for names in _WEIGHTS.values() for name in names}
+    given = {name: value for name, value in weights.items() if value is not None}
+    if options.beam is not None:
+        given["beam_width"] = options.beam
+    if options.words is not None:
+        given |= {"words": read_words(options.words), "unknown_margin": given.get("unknown_margin", math.inf)}
+    if options.hotwords is not None:
+        given["hotwords"] = options.hotwords
+    search = replace(_helped(options.lm), **given)
     if model.tokenizer is not None:  # without one, transcribing says what is missing
         search.check_spelling(vocabulary_spelling(model.tokenizer, model.config.vocab_size))
     return search
+
+
+def _helped(lm: str | None) -> BeamSearch:
+    """The search that a file or folder of a language model makes, all else being as it is by default."""
+    if lm is None:
+        return BeamSearch()
+    return read_processor(lm) if os.path.isdir(lm) else BeamSearch(language_model=LanguageModel.read(lm))
+
+
+def decoder_files(options: argparse.Namespace) -> dict[str, Iterable[AnyPath | None]]:
+    """The files that a decoder is made of, which nothing may be written over, by what they are."""
+    folder = options.lm is not None and os.path.isdir(options.lm)
+    return {"the language model": files_in(options.lm) if folder else [options.lm], "the list of words": [options.words]}
+
+
+def decoder_name(search: BeamSearch | None) -> str:
+    """The decoder in words that are the same for the same decoder: every setting, and a language model and lists by their content."""
+    if search is None:
+        return "greedy"
+    settings = {name: getattr(search, name) for name in ("beam_width", "min_token_log_prob", "beam_threshold")}
+    if search.language_model is not None:
+        settings |= {name: getattr(search, name) for name in ("alpha", "beta", "unknown_offset")}
+        with open_regular(search.language_model.name) as file:
+            settings["language_model"] = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    if search.words is not None:
+        settings |= {"unknown_margin": search.unknown_margin, "words": _digest(search.words)}
+    if search.hotwords:
+        settings |= {"hotword_weight": search.hotword_weight, "hotwords": _digest(search.hotwords)}
+    return "beam search: " + ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _digest(words: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]

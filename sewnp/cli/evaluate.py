@@ -1,7 +1,6 @@
 """``sewnp evaluate``: how many errors a model makes on a test set."""
 
 import argparse
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,12 +10,11 @@ import numpy as np
 
 from sewnp.batch import Result
 from sewnp.cli.clips import Bar, add_format, add_jobs, add_model, add_threads, in_processes, until_interrupted
-from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decoder
+from sewnp.cli.decoding import OPTIONS, add_decoder_options, check_decoder_options, decoder, decoder_files, decoder_name
 from sewnp.cli.evaluate_table import classification_table, ctc_table
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
-from sewnp.decoding import BeamSearch
 from sewnp.evaluation import (
     NORMALIZATIONS,
     Evaluation,
@@ -30,7 +28,7 @@ from sewnp.evaluation import (
     recognizer,
 )
 from sewnp.extras import need
-from sewnp.files import files_in, json_text, open_regular, write_text
+from sewnp.files import files_in, json_text, write_text
 from sewnp.loading import DEFAULTS, embedded, load
 from sewnp.manifests import is_list
 from sewnp.model import Model
@@ -91,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     _check_outputs(options, utterances)
     keywords = {"allow_truncated": options.allow_truncated} | ({"decoder": search} if options.task == "ctc" else {})
     recognize = recognizer(model, options.task, **keywords, **in_processes(options.jobs, len(utterances), ordered=False))
-    made_by = {"task": options.task, "model": model.fingerprint(), "decoder": _decoder_name(search, options.lm)}
+    made_by = {"task": options.task, "model": model.fingerprint(), "decoder": decoder_name(search)}
     results = ResultsFile(Path(options.output), made_by, resume=options.resume) if options.output else None
     with Bar(len(utterances) - (len(results.done) if results else 0)) as progress:
 
@@ -118,9 +116,9 @@ def _check(options: argparse.Namespace) -> None:
             options.refuse("argument --plot: expected with --task classification, whose confusion matrix it draws")
         check_decoder_options(options)
     else:
-        for name in ("beam", "lm", "alpha", "beta"):
+        for name in OPTIONS:
             if getattr(options, name) is not None:
-                options.refuse(f"argument --{name}: expected with --task ctc alone")
+                options.refuse(f"argument --{name.replace('_', '-')}: expected with --task ctc alone")
         if options.normalize != "basic":
             options.refuse("argument --normalize: expected with --task ctc alone: labels are compared as they stand")
     if options.plot:
@@ -132,7 +130,7 @@ def _check_outputs(options: argparse.Namespace, utterances: Sequence[Utterance])
     results, report = (options.output and Path(options.output) / name for name in ("results.jsonl", "report.json"))
     listed = [path for path in files_in(options.path) if is_list(path)] if os.path.isdir(options.path) else [options.path]
     recordings = [utterance.audio for utterance in utterances]
-    inputs = model_files(options.model) | {"a recording": recordings, "the test set": listed, "the language model": [options.lm]}
+    inputs = model_files(options.model) | {"a recording": recordings, "the test set": listed} | decoder_files(options)
     outputs = {"-o": results, "-o (the report)": report, "--plot": options.plot}
     check_outputs(options, outputs, inputs)
 
@@ -158,16 +156,3 @@ def _write(report: dict[str, Any], options: argparse.Namespace) -> None:
         show_json(as_json)
     else:
         show(ctc_table(report) if options.task == "ctc" else classification_table(report))
-
-
-def _decoder_name(search: BeamSearch | None, lm: str | None) -> str:
-    """The decoder in words that are the same for the same decoder: every setting, and a language model by its content."""
-    if search is None:
-        return "greedy"
-    settings = {name: value for name, value in vars(search).items() if name != "language_model"}
-    if lm is None:
-        settings = {name: settings[name] for name in ("beam_width", "min_token_log_prob", "beam_threshold")}
-    else:
-        with open_regular(lm) as file:
-            settings["language_model"] = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    return "beam search: " + ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -18,7 +18,7 @@ from sewnp.cli.clips import (
     in_processes,
     until_interrupted,
 )  # fmt: skip
-from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decoder
+from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decoder, decoder_files
 from sewnp.cli.long import add_window_options, check_window_options, window_options
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_inputs_stay, model_files, place
@@ -158,7 +158,7 @@ def _files(options: argparse.Namespace, clips: list[Clip], formats: tuple[str, .
                     f"argument -o: {path_name(first.audio)} and {path_name(clip.audio)} would both be written to {path_name(path)};"
                     " name the folder that holds both, or give them other names"
                 )
-    inputs = {"a recording": [clip.audio for clip in clips], "the manifest": [options.manifest], "the language model": [options.lm]}
+    inputs = {"a recording": [clip.audio for clip in clips], "the manifest": [options.manifest]} | decoder_files(options)
     check_inputs_stay(options, "-o", (path for paths in files.values() for path in paths), inputs | model_files(options.model))
     return files
 

@@ -1,4 +1,4 @@
-"""Prefix beam search for CTC, as a plain loop: the specification of :mod:`sewnp.decoding.beam`, which computes the same faster.
+"""Prefix beam search for CTC, as a plain loop: the specification of :mod:`sewnp.decoding.search`, which computes the same faster.
 
 Greedy decoding reads the likeliest *path*.  Many paths spell the same text, and a text that no single path makes likely may be the
 likeliest of all when its paths are summed.  There are too many texts to sum for each; prefix search goes through the frames and
@@ -111,11 +111,16 @@ def prefix_search(
     rank is more than ``beam_threshold`` below the best, prefixes behind the first ``beam_width``.  Of equal ranks that comes first
     which was in the beam before, in the beam's order, and then what a better prefix was extended to, lower tokens first.
 
+    A bonus of -inf is that of a prefix that no text begins with, or of a prefix that is no text as it stands.  Where all that is kept
+    would be of the second kind, the best of the first that is dropped stays too, whatever the width and the threshold, so that the
+    search ends with a text.
+
     A narrow beam can lose the text of greedy decoding, and end with worse ones.  So that text takes part at the end, with the
     probability of the greedy path if the beam has not more for it, as the last of equals: the best text's score is never below that
     probability with the bonus of greedy's text.
 
-    Raises InputError for what :func:`check_search` refuses.
+    Raises InputError for what :func:`check_search` refuses, and where every path has a token that is impossible in its frame or spells
+    what the bonus forbids.
     """
     log_probs = check_search(log_probs, blank, beam_width, spelling)
     delimiter = None if spelling is None else spelling.delimiter
@@ -143,7 +148,12 @@ def prefix_search(
         leading = max(ranks.values())
         ordered = sorted(ranks, key=ranks.__getitem__, reverse=True)  # stable, also in reverse
         near = [prefix for prefix in ordered if ranks[prefix] >= leading - beam_threshold and ranks[prefix] > -math.inf]
-        beam = {prefix: grown[prefix] for prefix in near[:beam_width]}
+        near = near[:beam_width]
+        if not any(bonus(prefix, True) > -math.inf for prefix in near):
+            near += [prefix for prefix in ordered if ranks[prefix] > -math.inf and bonus(prefix, True) > -math.inf][:1]
+        if not near:
+            raise nothing_left()
+        beam = {prefix: grown[prefix] for prefix in near}
 
     found: dict[tuple[object, ...], tuple[Prefix, float]] = {}
     for prefix, ends in beam.items():
@@ -155,7 +165,15 @@ def prefix_search(
     if text not in found or found[text][1] < path:
         found[text] = (tokens, path)
     scored = [ScoredText(tokens, float(total + bonus(tokens, True)), total) for tokens, total in found.values()]
-    return sorted(scored, key=lambda text: text.score, reverse=True)[:beam_width]
+    texts = [text for text in scored if text.score > -math.inf]
+    if not texts:
+        raise nothing_left()
+    return sorted(texts, key=lambda text: text.score, reverse=True)[:beam_width]
+
+
+def nothing_left() -> InputError:
+    """What a search ends with where no text is possible."""
+    return InputError("log_probs: expected a possible text of the words that are allowed, found none")
 
 
 def _sum(a: float, b: float) -> float:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from operator import attrgetter
 from typing import Any
@@ -30,9 +30,11 @@ class Transcript:
     """Seconds of sound."""
     characters: tuple[Character, ...] = ()
     """The characters of the words and the spaces that were heard between and around them."""
+    decoder: str | None = field(default=None, compare=False)
+    """What made it, in words: "greedy", "beam search: ..."; None where that is not known.  The same text and times are the same transcript."""
 
     def to_dict(self, model: str | None = None, *, characters: bool = False) -> dict[str, Any]:
-        """whisper's result, ready for JSON: text, segments, and ours: model (where given), duration.
+        """whisper's result, ready for JSON: text, segments, and ours: model and decoder (where known), duration.
 
         A segment is a cue (:mod:`sewnp.speech.cues`): it ends at a pause, or where it would be too long to be a subtitle.  A recording
         without text has none.  Other than whisper's, text and words come without a leading space and the times are not rounded.
@@ -43,7 +45,7 @@ class Transcript:
             len(segments) <= 1 and self.text
         ):  # the whole text: where it was cleaned up, it is not just the words with spaces between
             segments = [(segments or [self._segment(0, [], characters)])[0] | {"text": self.text}]
-        named = {} if model is None else {"model": model}
+        named = {name: value for name, value in (("model", model), ("decoder", self.decoder)) if value is not None}
         return {"text": self.text, "segments": segments, **named, "duration": self.duration}
 
     def _segment(self, number: int, words: Sequence[Word], characters: bool) -> dict[str, Any]:
@@ -89,10 +91,11 @@ def transcript_from_logits(
     if decoder is not None and not isinstance(decoder, BeamSearch):
         raise InputError(f"decoder: expected a BeamSearch or None, found {brief(decoder)}")
     path = greedy_path(logits) if decoder is None else _best_path(logits, tokenizer, decoder)
+    made_by = "greedy" if decoder is None else str(decoder)
     text, characters, words = tokenizer.offsets(path)
     best = softmax(logits)[np.arange(len(path)), path]  # (T,), the probability of each frame's token
     if not text:
-        return Transcript("", (), duration)
+        return Transcript("", (), duration, decoder=made_by)
 
     def times(start: int, end: int) -> tuple[float, float]:
         return float(start * seconds_per_frame), float(end * seconds_per_frame)
@@ -108,7 +111,7 @@ def transcript_from_logits(
         probability = sum(character.probability for character in inside) / len(inside)
         return Word(cased(spelled), *times(start, end), probability, tuple(inside))
 
-    return Transcript(text, tuple(word(*span) for span in words), duration, tuple(heard))
+    return Transcript(text, tuple(word(*span) for span in words), duration, tuple(heard), made_by)
 
 
 def _best_path(logits: Array, tokenizer: CTCTokenizer, decoder: BeamSearch) -> Array:

@@ -49,6 +49,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     [
         ("transcribe a.wav --alpha 1", "argument --alpha: expected with --lm"),
         ("transcribe a.wav --beam 3 --beta 0", "argument --beta: expected with --lm"),
+        ("transcribe a.wav --lm a.arpa --unknown-margin 0", "argument --unknown-margin: expected with --words"),
+        ("evaluate a.tsv --words a.txt --hotword-weight 0", "argument --hotword-weight: expected with --hotwords"),
+        ("transcribe a.wav --hotwords ,", "argument --hotwords: expected words, found none"),
+        ("evaluate a.tsv --task classification --unknown-margin 1", "argument --unknown-margin: expected with --task ctc alone"),
+        ("evaluate a.tsv --task classification --hotwords A", "argument --hotwords: expected with --task ctc alone"),
         ("transcribe a.wav --resume", "argument --resume: expected with -o DIR"),
         ("transcribe a.wav --compat transformers --overlap 1", "argument --overlap: expected with --window"),
         ("transcribe a.wav --overlap 1,2", "argument --overlap: LEFT,RIGHT are expected with --compat transformers alone"),

@@ -31,7 +31,7 @@ def test_json_has_whispers_shape(clips: Path, capsys: pytest.CaptureFixture[str]
     name = str(clips / "three_one_four.wav")
     assert main(["transcribe", name, "-f", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert list(result) == ["audio", "text", "segments", "model", "duration"]
+    assert list(result) == ["audio", "text", "segments", "model", "decoder", "duration"]
     assert (result["audio"], result["model"], result["duration"]) == (name, "digits", 2.975)
     (segment,) = result["segments"]
     assert list(segment) == ["id", "start", "end", "text", "words"]

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import math
 import pickle
 import re
 import runpy
@@ -15,8 +16,8 @@ import pytest
 
 import sewnp
 from sewnp.cli import main
-from sewnp.cli.decoding import add_decoder_options, decoder
-from sewnp.decoding import BeamSearch
+from sewnp.cli.decoding import add_decoder_options, decoder, decoder_name
+from sewnp.decoding import BeamSearch, LanguageModel
 from sewnp.errors import InputError, LanguageModelError
 from sewnp.speech import vocabulary_spelling
 
@@ -58,6 +59,47 @@ def test_a_language_model(digits: sewnp.Model, arpa: Path) -> None:
     search = chosen(digits, "--lm", arpa, "--beam", 9, "--alpha", 1.25, "--beta", -0.5)
     assert search is not None
     assert (search.beam_width, search.alpha, search.beta) == (9, 1.25, -0.5)
+
+
+def test_words_and_hotwords(digits: sewnp.Model, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("one\ntwo\n")
+    search = chosen(digits, "--words", tmp_path / "words.txt")
+    assert search is not None
+    assert (search.beam_width, search.words, search.unknown_margin, search.hotwords) == (100, ("one", "two"), math.inf, ())
+    search = chosen(digits, "--words", tmp_path / "words.txt", "--unknown-margin", 4, "--hotwords", "TWO,ONE TWO", "--beam", 9)
+    assert search is not None
+    assert (search.beam_width, search.unknown_margin, search.hotwords, search.hotword_weight) == (9, 4.0, ("ONE", "TWO"), 10.0)
+    search = chosen(digits, "--hotwords", "TEN", "--hotword-weight", -2.5)
+    assert search is not None
+    assert (search.words, search.hotwords, search.hotword_weight) == (None, ("TEN",), -2.5)
+    (tmp_path / "words.txt").write_text("ein\nzwölf\n")
+    with pytest.raises(InputError, match="words: the vocabulary cannot spell 'zwölf'"):
+        chosen(digits, "--words", tmp_path / "words.txt")
+
+
+def test_words_mend_a_word(digits: sewnp.Model, clips: Path) -> None:
+    listed = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    clip = clips / "eight_six_seven.flac"
+    for search in (BeamSearch(words=listed), BeamSearch(words=listed, unknown_margin=10.0), BeamSearch(hotwords=["THREE"])):
+        assert digits.transcribe(clip, decoder=search).text == "EIGHT SIX SEVEN FIVE THREE ZERO FIVE"
+    free = BeamSearch(words=listed, unknown_margin=0.5)
+    assert digits.transcribe(clip, decoder=free) == digits.transcribe(clip)
+
+
+def test_a_decoders_name_tells_it_from_others(digits: sewnp.Model, arpa: Path) -> None:
+    searches = [
+        BeamSearch(),
+        BeamSearch(7),
+        BeamSearch(words=[]),
+        BeamSearch(words=["A"]),
+        BeamSearch(words=["A"], unknown_margin=1),
+    ]
+    searches += [BeamSearch(hotwords=["A"]), BeamSearch(hotwords=["A"], hotword_weight=1), BeamSearch(words=["A"], hotwords=["A"])]
+    searches.append(BeamSearch(language_model=LanguageModel.read(arpa)))
+    names = [*map(decoder_name, [None, *searches])]
+    assert len(set(names)) == len(names)
+    assert names[1] == "beam search: beam_width 100, min_token_log_prob -5.0, beam_threshold 10.0"
+    assert decoder_name(BeamSearch(words=["B", "A", "B"])) == decoder_name(BeamSearch(words=("A", "B")))
 
 
 def test_a_language_model_mends_a_word(digits: sewnp.Model, arpa: Path, clips: Path) -> None:
@@ -116,16 +158,17 @@ def test_a_model_without_a_tokenizer_is_left_to_the_command(arpa: Path) -> None:
 
 @pytest.fixture
 def beside_the_docs(arpa: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The page's text, in a folder where its commands work: with the clips, and digits.arpa that it makes first."""
+    """The page's text, in a folder where its commands work: with the clips, and digits.arpa and digits.txt that it makes first."""
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     (tmp_path / "digits.arpa").write_bytes(arpa.read_bytes())
+    (tmp_path / "digits.txt").write_text("zero one two three four five six seven eight nine".replace(" ", "\n"))
     monkeypatch.chdir(tmp_path)
     return (ROOT / "docs" / "decoding.md").read_text(encoding="utf-8")
 
 
 def test_the_pages_commands_print_what_it_says(beside_the_docs: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = re.findall(r"^\$ sewnp (.*)\n(.*)\n", beside_the_docs, flags=re.MULTILINE)
-    assert len(shown) == 3
+    assert len(shown) == 6
     for command, printed in shown:
         assert main(shlex.split(command)) == 0
         assert capsys.readouterr().out == f"{printed}\n"

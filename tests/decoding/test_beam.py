@@ -24,7 +24,7 @@ from sewnp.ctc import (
     probabilities_inside,
 )
 from sewnp.decoding import BeamSearch, Fusion, Hypothesis, LanguageModel, Spelling, beam_search
-from sewnp.decoding.beam import _Search
+from sewnp.decoding.search import Search
 from sewnp.errors import InputError, LanguageModelError
 from sewnp.layers import log_softmax
 
@@ -161,15 +161,15 @@ def test_forgotten_prefixes_are_not_missed(words, monkeypatch):
     search = BeamSearch(8, -INF, INF, words, 0.7, 0.4, -2.0)
     before = search.decode(log_probs, blank=0, spelling=LETTERS, n_best=8)
     forgotten = []
-    forget = _Search._forget
+    forget = Search._forget
 
     def counted(search):
         size = len(search.tree)
         forget(search)
         forgotten.append(size - len(search.tree))
 
-    monkeypatch.setattr("sewnp.decoding.beam.SPARE_NODES", 3)
-    monkeypatch.setattr(_Search, "_forget", counted)
+    monkeypatch.setattr("sewnp.decoding.search.SPARE_NODES", 3)
+    monkeypatch.setattr(Search, "_forget", counted)
     assert beam_search(log_probs, blank=0, beam_width=8, fusion=fusion(words), spelling=LETTERS) == plain
     assert len(forgotten) > 3
     assert sum(forgotten) > 20
@@ -553,6 +553,23 @@ def test_pyctcdecodes_texts(bugs_bunny):
     assert [text for text, _ in lenient[:2]] == ["bugs bunny", "bunny bunny"]
     assert len(lenient) == 16
     assert decode(language_model=model, min_token_log_prob=0.0)[0][0] == "bunny bunny"
+
+
+def test_pyctcdecodes_unigrams(bugs_bunny):
+    """test_decoder: a list of words beside the model, which only says what is unknown."""
+    model, decode = bugs_bunny
+    listed = {"language_model": model, "alpha": 1.0, "words": ["bunny"], "unknown_margin": 0.0}
+    assert decode(**listed, unknown_offset=0.0)[0][0] == "bugs bunny"
+    assert decode(**listed, unknown_offset=-10.0)[0][0] == "bunny bunny"
+
+
+def test_pyctcdecodes_hotwords(bugs_bunny):
+    """test_hotwords."""
+    model, decode = bugs_bunny
+    assert decode(language_model=model, hotwords=["bunny"], hotword_weight=20)[0][0] == "bunny bunny"
+    assert decode(language_model=model, hotwords=["bugs", "bunny"], hotword_weight=20)[0][0] == "bugs bunny"
+    assert decode(language_model=model, hotwords=["bugs bunny"], hotword_weight=20)[0][0] == "bugs bunny"
+    assert decode(hotwords=["bugs"])[0][0] == "bugs bunny"
 
 
 # --- hypotheses -------------------------------------------------------------------------------------------------------------------

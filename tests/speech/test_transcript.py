@@ -137,7 +137,7 @@ def test_a_token_may_be_impossible(tokenizer):
 def test_no_text_no_words_no_segments(tokenizer, path):
     found = transcript_from_logits(spelling(split(path)), tokenizer, seconds_per_frame=HOP, duration=0.5)
     assert found == Transcript("", (), 0.5)
-    assert found.to_dict() == {"text": "", "segments": [], "duration": 0.5}
+    assert found.to_dict() == {"text": "", "segments": [], "decoder": "greedy", "duration": 0.5}
 
 
 def test_a_word_of_white_space_is_no_text():
@@ -179,6 +179,21 @@ def test_whispers_shape():
 
 def test_what_is_not_known_is_not_there():
     assert set(Transcript("A", (Word("A", 0, 1, 1),), 1.0).to_dict()) == {"text", "segments", "duration"}
+
+
+def test_a_transcript_says_which_decoder_made_it(tokenizer):
+    logits = spelling(split("A_"))
+    told = {"seconds_per_frame": HOP, "duration": 0.5}
+    listed = BeamSearch(words=["A"], unknown_margin=5.0, hotwords=["A"])
+    greedy, plain, helped = (
+        transcript_from_logits(logits, tokenizer, **told, decoder=each) for each in (None, BeamSearch(7), listed)
+    )
+    assert (greedy.decoder, plain.decoder) == ("greedy", "beam search: beam_width 7")
+    named = "beam search: beam_width 100, words 1, unknown_margin 5, hotwords 1, hotword_weight 10"
+    assert helped.decoder == helped.to_dict()["decoder"] == named
+    assert greedy == plain == helped
+    silent = transcript_from_logits(spelling(split("__")), tokenizer, **told)
+    assert (silent.text, silent.decoder) == ("", "greedy")
 
 
 def test_transcripts_are_values():
