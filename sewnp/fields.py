@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
+import numpy as np
+
 from sewnp.errors import ConfigError, brief, few
 
 
@@ -61,6 +63,8 @@ def checked(name: str, value: Any, kind: Any) -> Any:
         return _labels(value) if inner[0] is int else {key: checked(f"{name}.{key}", x, inner[1]) for key, x in value.items()}
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else from_table(kind, value, name)  # type: ignore[arg-type]
+    if isinstance(value, np.integer | np.floating):
+        value = value.item()
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is float and number:
         # an infinite one computes to zeros or NaN, and an integer may be too large to be a float at all

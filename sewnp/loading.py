@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -13,12 +13,13 @@ from sewnp.checkpoints.folder import held_files, replaced_files
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.errors import CheckpointError, ConfigError, TokenizerError, brief, check_whole
+from sewnp.fast import ENGINES, Engine
 from sewnp.fast.crew import LARGEST_CREW
 from sewnp.files import AnyPath, naming, overwritten, path_name
 from sewnp.initialization import initial_weights
 from sewnp.layers.masking import MASKINGS, Masking
 from sewnp.machine import memory
-from sewnp.model import ENGINES, Engine, Model
+from sewnp.model import Model
 from sewnp.parameters import HEADS, Head, parameter_count
 from sewnp.speech.audio import Audio
 from sewnp.speech.features import FeatureExtractor
@@ -30,6 +31,9 @@ EMBEDDED = ("digits", "digits-d", "digit-words")
 
 DEFAULTS = {"transcribe": "digits", "classify": "digit-words"}
 """Which of them does what unless another is asked for."""
+
+Loadable: TypeAlias = str | os.PathLike[str] | Model | None
+A = TypeVar("A", bound=Audio)
 
 _PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -148,12 +152,16 @@ def convert(source: AnyPath, target: AnyPath, *, dictionary: AnyPath | None = No
     return checkpoint
 
 
+@overload
+def transcribe(audio: Audio, *, model: Loadable = None, sampling_rate: int | None = None) -> Transcript: ...
+@overload
+def transcribe(audio: list[A] | tuple[A, ...], *, model: Loadable = None, sampling_rate: int | None = None) -> list[Transcript]: ...
 def transcribe(
-    audio: Audio, *, model: str | os.PathLike[str] | Model | None = None, sampling_rate: int | None = None
-) -> Transcript:
-    """The words in a clip, in one call.  model: as for :func:`load`, by default the embedded "digits".
+    audio: Audio | list[A] | tuple[A, ...], *, model: Loadable = None, sampling_rate: int | None = None
+) -> Transcript | list[Transcript]:
+    """The words in a clip, in one call; of a list of clips, a list.  model: as for :func:`load`, or loaded; by default the embedded "digits".
 
-    To transcribe several, load the model once and use ``model.transcribe``.
+    To transcribe one after another, load the model once and use ``model.transcribe``.
     """
     ready = model if isinstance(model, Model) else load(model)
     return ready.transcribe(audio, sampling_rate=sampling_rate)

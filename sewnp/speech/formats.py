@@ -8,15 +8,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Literal, TypeAlias
 
 from sewnp.errors import InputError, brief
 from sewnp.files import json_text
 from sewnp.speech import cues
 from sewnp.speech.transcript import Transcript
-from sewnp.speech.words import Timed
-
-Timestamps: TypeAlias = Literal["segment", "word", "char"]
+from sewnp.speech.words import Timed, Timestamps
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ import numpy as np
 from sewnp.ctc.greedy import greedy_path
 from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError, brief, check_shape
+from sewnp.files import AnyPath, write_text
 from sewnp.layers.softmax import log_softmax, softmax
 from sewnp.speech import cues
 from sewnp.speech.spelling import vocabulary_spelling
 from sewnp.speech.tokenizer import CTCTokenizer
-from sewnp.speech.words import Character, Word, as_dict
+from sewnp.speech.words import Character, Timestamps, Word, as_dict
 from sewnp.types import Array
 
 
@@ -30,6 +32,33 @@ class Transcript:
     """Seconds of sound."""
     characters: tuple[Character, ...] = ()
     """The characters of the words and the spaces that were heard between and around them."""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_srt(self, timestamps: Timestamps = "segment") -> str:
+        """SubRip subtitles.  timestamps: what is shown at a time, "segment", "word" or "char"; also in the other formats."""
+        return self._as("srt", timestamps)
+
+    def to_vtt(self, timestamps: Timestamps = "segment") -> str:
+        """WebVTT subtitles."""
+        return self._as("vtt", timestamps)
+
+    def to_tsv(self, timestamps: Timestamps = "segment") -> str:
+        """A table of start, end and text, in whole milliseconds."""
+        return self._as("tsv", timestamps)
+
+    def save(self, path: AnyPath, timestamps: Timestamps = "segment") -> None:
+        """Write a file whose name says the format: .txt, .json, .srt, .vtt or .tsv.
+
+        Raises InputError for other names, and for what cannot be written.
+        """
+        write_text(Path(path), self._as(Path(path).suffix.removeprefix(".").lower(), timestamps))
+
+    def _as(self, output_format: str, timestamps: Timestamps) -> str:
+        from sewnp.speech.formats import format_transcript  # which knows what a transcript is
+
+        return format_transcript(self, output_format, timestamps=timestamps)
 
     def to_dict(self, model: str | None = None, *, characters: bool = False) -> dict[str, Any]:
         """whisper's result, ready for JSON: text, segments, and ours: model (where given), duration.
