@@ -7,7 +7,7 @@
 THREE ONE FOUR ONE FIVE NINE
 >>> transcript.save("three_one_four.srt")  # doctest: +SKIP
 
-``load``             a model by name, folder or hub id
+``load``             a model by name, folder or hub id; ``models`` says which are here
 ``transcribe``       one clip in one call; ``model.transcribe`` for more, ``transcribe_many`` for any number, ``classify_many`` for labels
 ``convert``          any checkpoint to a folder of safetensors; ``from_config`` makes a model with fresh weights
 ``SewError``         the parent of all errors that bad input causes
@@ -19,6 +19,7 @@ The layers are in ``sewnp.layers``, the CTC algorithms in ``sewnp.ctc``, beam se
 
 from sewnp import ctc, layers
 from sewnp.batch import classify_many, transcribe_many
+from sewnp.catalogue import KnownModel, models
 from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.errors import (
     AudioError,
@@ -44,6 +45,7 @@ __all__ = [
     "ConfigError",
     "InputError",
     "KindError",
+    "KnownModel",
     "Model",
     "SEWConfig",
     "SEWDConfig",
@@ -57,6 +59,7 @@ __all__ = [
     "from_config",
     "layers",
     "load",
+    "models",
     "preset",
     "transcribe",
     "transcribe_many",

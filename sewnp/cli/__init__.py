@@ -29,6 +29,7 @@ COMMANDS = {
     "train": "fine-tune a model, or train a small one from scratch",
     "plot": "draw a clip from its sound to its words",
     "benchmark": "measure how fast a model is on this machine",
+    "models": "list the models that are here",
     "inspect": "tell what a model is made of and what it costs",
     "convert": "turn a checkpoint into a folder of safetensors",
     "trace": "write every intermediate value of a model on a clip to a file",
