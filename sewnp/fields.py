@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -30,6 +30,15 @@ Range = Annotated[tuple[float, float], Rule("two numbers, the smaller first", la
 PositiveRange = Annotated[tuple[float, float], Rule("two positive numbers, the smaller first", lambda x: 0 < x[0] <= x[1])]
 
 T = TypeVar("T")
+
+
+def alike(word: str, names: Iterable[str]) -> str | None:
+    """Which of the names is meant where case, hyphens and underscores do not matter; None for no such name."""
+    return next((name for name in names if _folded(name) == _folded(word)), None)
+
+
+def _folded(word: str) -> str:
+    return word.casefold().replace("-", "").replace("_", "")
 
 
 def expect(condition: Any, name: str, expected: str, found: Any) -> None:

@@ -15,6 +15,7 @@ from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.errors import CheckpointError, ConfigError, TokenizerError, brief, check_whole
 from sewnp.fast import ENGINES, Engine
 from sewnp.fast.crew import LARGEST_CREW
+from sewnp.fields import alike
 from sewnp.files import AnyPath, naming, overwritten, path_name
 from sewnp.initialization import initial_weights
 from sewnp.layers.masking import MASKINGS, Masking
@@ -54,7 +55,7 @@ def load(
     head: Head | Literal["auto"] | None = "auto",
     fresh_head_seed: int | None = None,
 ) -> Model:
-    """Load an embedded model by name ("digits", "digits-d", "digit-words"), a checkpoint folder as transformers writes it, or a model of
+    """Load an embedded model by name ("digits", "digits-d", "digit-words", in any case), a checkpoint folder as transformers writes it, or a model of
     the Hugging Face hub by its id ("asapp/sew-tiny-100k-ft-ls100h"; extra ``hub``), whose files are kept in the hub's usual cache.  Without
     a name it is the embedded "digits", whatever lies in the working directory.
 
@@ -186,8 +187,8 @@ def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, 
         separators = {os.sep, os.altsep or os.sep}
         if not isinstance(model, str) or separators & set(model) or os.path.isfile(path / "config.json"):
             return path, path.resolve().name
-    if model in EMBEDDED:
-        return embedded(model), model
+    if (meant := alike(model, EMBEDDED)) is not None:
+        return embedded(meant), meant
     raise CheckpointError(
         f"{path_name(path)}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
     )

@@ -11,7 +11,12 @@ def add_decoder_options(parser: argparse.ArgumentParser) -> None:
     """``--beam``, ``--lm``, ``--alpha``, ``--beta``; read them with :func:`decoder`."""
     group = parser.add_argument_group("decoding", "Greedy by default: the likeliest token at each frame.")
     group.add_argument(
-        "--beam", type=int, metavar="N", help=f"beam search that keeps N texts (default with --lm: {BeamSearch.beam_width})"
+        "--beam",
+        "--beam_size",
+        "--beam-size",
+        type=int,
+        metavar="N",
+        help=f"beam search that keeps N texts (default with --lm: {BeamSearch.beam_width})",
     )
     group.add_argument("--lm", metavar="FILE", help="a word n-gram language model, ARPA as text, .gz, .bz2 or .xz, for beam search")
     group.add_argument(

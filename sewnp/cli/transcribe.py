@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from sewnp.batch import Result, transcribe_many
+from sewnp.cli import whisper
 from sewnp.cli.clips import (
     Clip,
     add_clips,
@@ -48,6 +49,8 @@ examples:
   sewnp transcribe speech/ -f all -o texts --resume      what is not there yet
   arecord -d 3 -r 16000 -f S16_LE | sewnp transcribe -"""
 
+ANSWERS = whisper.ANSWERS
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
@@ -76,6 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="with -o: leave out the clips whose files are all there")
     add_threads(parser)
     add_allow_truncated(parser)
+    say = parser.add_mutually_exclusive_group()
+    say.add_argument("-v", dest="verbose", action="store_true", help="say on standard error how long each clip is and took")
+    say.add_argument("-q", dest="quiet", action="store_true", help="say nothing there but errors and warnings about sound files")
     add_window_options(parser)
     add_decoder_options(parser)
 
@@ -90,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output_dir is not None:
         files = _files(options, clips, formats)
         todo = [clip for clip in clips if not (options.resume and clip in files and all(map(os.path.isfile, files[clip])))]
-        if len(todo) < len(clips):
+        if len(todo) < len(clips) and not options.quiet:
             tell(f"{len(clips) - len(todo)} of {len(clips)} clips were complete")
         if not todo:
             return 0
@@ -105,6 +111,8 @@ def run(options: argparse.Namespace) -> int:
 
     def give(clip: Clip, result: Result) -> None:
         assert result.transcript is not None  # the others are reported
+        if options.verbose:
+            tell(f"{path_name(clip.audio)}: {result.transcript.duration:.2f} s of sound in {result.seconds:.2f} s")
         content = partial(format_transcript, result.transcript, timestamps=options.timestamps, audio=clip.audio, model=model.name)
         if options.output_dir is not None:
             for form, path in zip(formats, files[clip], strict=True):
@@ -115,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             (show_json if options.output_format == "json" else show)(content(options.output_format))
 
-    return for_each(todo, partial(_results, options, len(todo), model), give, of=len(clips), check=check)
+    return for_each(todo, partial(_results, options, len(todo), model), give, of=len(clips), check=check, quiet=options.quiet)
 
 
 def _results(options: argparse.Namespace, count: int, model: Model, clips: Iterator[str], progress: Progress) -> Iterator[Result]:

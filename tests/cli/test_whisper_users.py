@@ -1,0 +1,96 @@
+"""What whisper's users type: it works, or it is answered; and so is what was mistyped."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sewnp
+from sewnp.cli import main
+from sewnp.cli.whisper import ANSWERS, translated
+from sewnp.fields import alike
+
+TEXT = "THREE ONE FOUR ONE FIVE NINE\n"
+
+
+@pytest.fixture
+def clip(clips: Path) -> str:
+    return str(clips / "three_one_four.wav")
+
+
+def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command line that is wrong usage ends with."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"usage: sewnp {words[0]} ")
+    return err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", ANSWERS)
+def test_an_option_of_whispers_has_an_answer(option: str, clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for spelled in (option, option.replace("_", "-")):
+        for words in ([spelled, "x"], [f"{spelled}=x"]):
+            assert said(["transcribe", clip, *words], capsys) == f"sewnp transcribe: error: argument {spelled}: {ANSWERS[option]}"
+
+
+def test_the_options_that_answers_name_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["transcribe", "--help"])
+    shown = capsys.readouterr().out
+    named = {name for answer in ANSWERS.values() for name in re.findall(r"--\w+", answer)}
+    assert named
+    assert {name for name in named if f"{name} " not in shown} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["transcribe", "--windwo", "5"], "--windwo (did you mean --window?)"),
+        (["transcribe", "--alow_truncated"], "--alow_truncated (did you mean --allow-truncated?)"),
+        (["transcribe", "--zzz"], "--zzz"),
+        (["transcribe", "-z"], "-z"),
+        (["classify", "--language"], "--language"),
+        (["models", "--x\x1b[2J"], r"$'--x\x1b[2J'"),
+    ],
+)
+def test_the_nearest_name(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(words, capsys) == f"sewnp {words[0]}: error: unrecognized arguments: {message}"
+
+
+@pytest.mark.parametrize("name", ["Digits_D", "DIGITS-D", "digitsd", "digits-d"])
+def test_case_and_hyphens_do_not_matter(name: str, clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sewnp.load(name).name == "digits-d"
+    assert main(["transcribe", clip, "--model", name, "--timestamps", "Word", "-f", "TSV"]) == 0
+    assert capsys.readouterr().out.startswith("start\tend\ttext\n")
+    assert main(["transcribe", clip, "-f", "ALL", "-o", str(tmp_path), "--compat", "Transformers", "--beam_size", "2"]) == 0
+    assert (tmp_path / "three_one_four.txt").read_text() == TEXT
+    assert "invalid choice: 'doc'" in said(["transcribe", clip, "-f", "doc"], capsys)
+
+
+def test_alike() -> None:
+    assert alike("Float-64", ("float32", "float64")) == "float64"
+    assert alike("float", ("float32", "float64")) is None
+
+
+def test_more_and_less_is_said(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["-v"], ["--verbose", "True"], ["--verbose=true"]):
+        assert main(["transcribe", clip, *words]) == 0
+        out, err = capsys.readouterr()
+        assert out == TEXT
+        assert re.fullmatch(rf"sewnp: {re.escape(clip)}: 2\.98 s of sound in \d+\.\d\d s\n", err)
+    for words in (["-q"], ["--verbose", "False"]):
+        assert main(["transcribe", clip, "-o", str(tmp_path), "--resume", *words]) == 0
+        assert capsys.readouterr() == ("", "")
+    assert main(["transcribe", clip, "-o", str(tmp_path), "--resume"]) == 0
+    assert capsys.readouterr().err == "sewnp: 1 of 1 clips were complete\n"
+    assert main(["transcribe", str(tmp_path / "gone.wav"), "-q"]) == 1
+    assert capsys.readouterr().err == f"sewnp: error: {tmp_path}/gone.wav: no such file\n"
+    assert "not allowed with" in said(["transcribe", clip, "-v", "-q"], capsys)
+
+
+def test_what_is_translated() -> None:
+    assert translated(["transcribe", "--verbose", "false", "a.wav", "--verbose"]) == ["transcribe", "-q", "a.wav", "--verbose"]
+    assert translated([]) == []
