@@ -1,5 +1,6 @@
 """From logits to words with times, in the shape that whisper made common (https://github.com/openai/whisper)."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Transcript:
         """whisper's result, ready for JSON: text, segments, and ours: model (where given), duration.
 
         A segment is a cue (:mod:`sewnp.speech.cues`): it ends at a pause, or where it would be too long to be a subtitle.  A recording
-        without text has none.  Other than whisper's, text and words come without a leading space and the times are not rounded.
+        without text has none.  As in whisper's, words begin with a space, "word": " ONE", so that they can be joined, and segments have an
+        avg_logprob, here that of their characters.  Other than whisper's, texts do not begin with one, and times are not rounded.
         characters: whether each segment lists its characters too, as ``chars``, in the shape that WhisperX gave them.
         """
         segments = [self._segment(i, words, characters) for i, words in enumerate(cues.cut(self.words))]
@@ -83,13 +85,20 @@ class Transcript:
             "start": start,
             "end": end,
             "text": " ".join(word.text for word in words),
-            "words": [as_dict("word", word) for word in words],
+            **_mean_log([character.probability for word in words for character in word.characters]),
+            "words": [as_dict("word", word) | {"word": f" {word.text}"} for word in words],
         }
         if characters:
             begin, until = (bisect_left(self.characters, time, key=attrgetter("start")) for time in (start, end))
             inside = self.characters[begin:until]
             segment["chars"] = [{"char": character.text, "start": character.start, "end": character.end} for character in inside]
         return segment
+
+
+def _mean_log(probabilities: Sequence[float]) -> dict[str, float]:
+    """whisper's avg_logprob, where there is anything that it can be the mean of."""
+    least = 1e-38  # a float32 holds no less, and JSON no infinity
+    return {"avg_logprob": sum(math.log(max(p, least)) for p in probabilities) / len(probabilities)} if probabilities else {}
 
 
 def transcript_from_logits(

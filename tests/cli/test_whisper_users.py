@@ -94,3 +94,35 @@ def test_more_and_less_is_said(clip: str, tmp_path: Path, capsys: pytest.Capture
 def test_what_is_translated() -> None:
     assert translated(["transcribe", "--verbose", "false", "a.wav", "--verbose"]) == ["transcribe", "-q", "a.wav", "--verbose"]
     assert translated([]) == []
+
+
+def test_a_name_of_a_file_says_its_format(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for form, options in {"srt": [], "VTT": ["-f", "vtt"], "txt": []}.items():
+        target = tmp_path / "new" / f"said.{form}"
+        assert main(["transcribe", clip, "-o", str(target), *options]) == 0
+        assert main(["transcribe", clip, "-f", form.lower()]) == 0
+        assert target.read_text() == capsys.readouterr().out
+        assert main(["transcribe", clip, "-o", str(target), "--resume"]) == 0
+        assert capsys.readouterr().err == "sewnp: 1 of 1 clips were complete\n"
+    (tmp_path / "folder.srt").mkdir()
+    for folder in ("folder.srt", "other.srt/", "name.of"):
+        assert main(["transcribe", clip, "-o", f"{tmp_path}/{folder}"]) == 0
+        assert (tmp_path / folder / "three_one_four.txt").read_text() == TEXT
+
+
+def test_what_one_file_cannot_be(clip: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = str(tmp_path / "said.srt")
+    assert said(["transcribe", clip, "-o", target, "-f", "vtt"], capsys).endswith("is a file of srt, and -f asks for vtt")
+    assert said(["transcribe", str(clips), "-o", target], capsys).endswith("is one file, and there are 4 clips; name a folder")
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(Path(clip).read_bytes())
+    assert said(["transcribe", str(copy), "-o", str(copy)], capsys).endswith("is a recording, and would be overwritten")
+    assert copy.read_bytes() == Path(clip).read_bytes()
+
+
+def test_what_fits_into_a_subtitle(clip: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transcribe", clip, "-f", "srt", "--max_line_width", "9", "--max-line-count", "1"]) == 0
+    assert capsys.readouterr().out.split("\n")[2::4][:2] == ["THREE ONE", "FOUR ONE"]
+    assert main(["transcribe", clip, "-f", "vtt", "--max_words_per_line", "1", "--highlight_words"]) == 0
+    assert capsys.readouterr().out.startswith("WEBVTT\n\n00:00.320 --> 00:00.440\n<u>THREE</u>\n\n")
+    assert "expected a whole number from 1" in said(["transcribe", clip, "--max_line_count", "0"], capsys)
