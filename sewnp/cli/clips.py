@@ -107,6 +107,17 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return number
 
 
+def probability(text: str) -> float:
+    """What reads a number from 0 to 1: an argument's ``type``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {brief(text)}")
+    return value
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """The option that says how many threads compute."""
     parser.add_argument(

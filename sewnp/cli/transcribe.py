@@ -17,6 +17,7 @@ from sewnp.cli.clips import (
     clips_of,
     for_each,
     in_processes,
+    probability,
     until_interrupted,
     whole,
 )  # fmt: skip
@@ -25,7 +26,7 @@ from sewnp.cli.long import add_window_options, check_window_options, window_opti
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_inputs_stay, model_files, place
 from sewnp.cli.truncated import add_allow_truncated
-from sewnp.errors import InputError
+from sewnp.errors import InputError, printable
 from sewnp.files import WRITING, check_writable, is_there, naming, path_name, write_text
 from sewnp.loading import load
 from sewnp.long import Progress
@@ -52,6 +53,12 @@ examples:
   arecord -d 3 -r 16000 -f S16_LE | sewnp transcribe -"""
 
 ANSWERS = whisper.ANSWERS
+
+LOW = 0.85
+"""Below lies speech that the embedded models do not know, above that which they were made for."""
+
+FEW = 10
+"""Characters: a mean over fewer says little, a single word is often half heard."""
 
 _LAYOUT = (
     ("max_line_width", Layout.max_line_width, "characters in a line"),
@@ -94,6 +101,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="with -o: leave out the clips whose files are all there")
     add_threads(parser)
     add_allow_truncated(parser)
+    parser.add_argument(
+        "--min-confidence",
+        "--min_confidence",
+        type=probability,
+        default=LOW,
+        metavar="P",
+        help=f"warn, once, of clips whose {FEW} or more characters have a lower mean probability (default: {LOW}; 0 never warns)",
+    )
     say = parser.add_mutually_exclusive_group()
     say.add_argument("-v", dest="verbose", action="store_true", help="say on standard error how long each clip is and took")
     say.add_argument("-q", dest="quiet", action="store_true", help="say nothing there but errors and warnings about sound files")
@@ -124,6 +139,8 @@ def run(options: argparse.Namespace) -> int:
     model = load(options.model, threads=options.threads)
     alone = len(clips) == 1 and options.audio == [clips[0].audio]
 
+    doubtful: list[tuple[float, str]] = []
+
     def check(clip: Clip) -> None:
         for path in files.get(clip, []):
             is_there(path, InputError, WRITING)
@@ -132,6 +149,9 @@ def run(options: argparse.Namespace) -> int:
         assert result.transcript is not None  # the others are reported
         if options.verbose:
             tell(f"{path_name(clip.audio)}: {result.transcript.duration:.2f} s of sound in {result.seconds:.2f} s")
+        confidence, count = result.transcript.confidence, sum(len(word.characters) for word in result.transcript.words)
+        if confidence is not None and count >= FEW and confidence < options.min_confidence:
+            doubtful.append((confidence, path_name(clip.audio)))
         content = partial(
             format_transcript, result.transcript, timestamps=options.timestamps, layout=layout, audio=clip.audio, model=model.name
         )
@@ -144,7 +164,17 @@ def run(options: argparse.Namespace) -> int:
         else:
             (show_json if options.output_format == "json" else show)(content(options.output_format))
 
-    return for_each(todo, partial(_results, options, len(todo), model), give, of=len(clips), check=check, quiet=options.quiet)
+    status = for_each(todo, partial(_results, options, len(todo), model), give, of=len(clips), check=check, quiet=options.quiet)
+    if doubtful and not options.quiet:
+        tell(_doubt(doubtful, len(todo), model.name))
+    return status
+
+
+def _doubt(doubtful: list[tuple[float, str]], count: int, model: str) -> str:
+    """What is said once of clips with a low confidence, the lowest by name."""
+    confidence, name = min(doubtful)
+    many = f" and {len(doubtful) - 1} more of {count} clips" if len(doubtful) > 1 else ""
+    return f"warning: {name}{many}: low confidence ({confidence:.2f}); the model {printable(model)} may not know what is said there"
 
 
 def _results(options: argparse.Namespace, count: int, model: Model, clips: Iterator[str], progress: Progress) -> Iterator[Result]:

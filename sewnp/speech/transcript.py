@@ -37,6 +37,13 @@ class Transcript:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def confidence(self) -> float | None:
+        """The mean probability of the words' characters; None where no word was heard.  Not calibrated, fit for finding what a model
+        does not know."""
+        heard = [character.probability for word in self.words for character in word.characters]
+        return sum(heard) / len(heard) if heard else None
+
     def to_srt(self, timestamps: Timestamps = "segment") -> str:
         """SubRip subtitles.  timestamps: what is shown at a time, "segment", "word" or "char"; also in the other formats."""
         return self._as("srt", timestamps)

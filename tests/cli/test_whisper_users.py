@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 import sewnp
 from sewnp.cli import main
@@ -126,3 +128,31 @@ def test_what_fits_into_a_subtitle(clip: str, capsys: pytest.CaptureFixture[str]
     assert main(["transcribe", clip, "-f", "vtt", "--max_words_per_line", "1", "--highlight_words"]) == 0
     assert capsys.readouterr().out.startswith("WEBVTT\n\n00:00.320 --> 00:00.440\n<u>THREE</u>\n\n")
     assert "expected a whole number from 1" in said(["transcribe", clip, "--max_line_count", "0"], capsys)
+
+
+def test_a_low_confidence_is_said_once(
+    clip: str, clips: Path, digits: sewnp.Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transcript = digits.transcribe(clip)
+    heard = [character.probability for word in transcript.words for character in word.characters]
+    assert transcript.confidence == pytest.approx(np.mean(heard))
+    assert digits.transcribe(np.zeros(16000)).confidence is None
+    assert main(["transcribe", clip, "--min-confidence", "0.999"]) == 0
+    doubt = "low confidence (0.99); the model digits may not know what is said there"
+    assert capsys.readouterr() == (TEXT, f"sewnp: warning: {clip}: {doubt}\n")
+    other = clips / "eight_six_seven.flac"
+    assert main(["transcribe", clip, str(other), "--min_confidence", "1", "--jobs", "2", "-o", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == f"sewnp: warning: {other} and 1 more of 2 clips: {doubt.replace('0.99', '0.96')}\n"
+    for options in (["--min-confidence", "1", "-q"], ["--min-confidence", "0"], []):
+        assert main(["transcribe", clip, *options]) == 0
+        assert capsys.readouterr().err == ""
+    for wrong in ("2", "-1", "nan", "x"):
+        assert "expected a number from 0 to 1" in said(["transcribe", clip, f"--min-confidence={wrong}"], capsys)
+
+
+def test_a_few_characters_are_no_reason_to_warn(clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples, rate = soundfile.read(clip, dtype="float32")
+    soundfile.write(tmp_path / "one.wav", samples[: int(0.85 * rate)], rate)
+    assert main(["transcribe", str(tmp_path / "one.wav"), "--min-confidence", "1"]) == 0
+    out, err = capsys.readouterr()
+    assert (0 < len(out.replace(" ", "").strip()) < 10, err) == (True, "")
