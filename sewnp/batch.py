@@ -8,13 +8,15 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from sewnp.errors import InputError, SewError, WorkerError, brief, check_whole, harmless
+import numpy as np
+
+from sewnp.errors import InputError, KindError, SewError, WorkerError, brief, check_whole, harmless
 from sewnp.jobs import UNSENDABLE, Answer, Job, Raised, work
 from sewnp.model import Model
 from sewnp.speech.audio import Audio, audio_name
@@ -92,8 +94,12 @@ def classify_many(
 
 def _many(clips: Iterable[Audio], job: Job, executor: Executors | None, ordered: bool, in_flight: int) -> Iterator[Result]:
     check_whole("in_flight", in_flight, 1)
-    if isinstance(clips, str | bytes | os.PathLike) or not isinstance(clips, Iterable):
-        raise InputError(f"clips: expected several clips, found {brief(clips)}")
+    one = isinstance(clips, str | bytes | bytearray | os.PathLike | Mapping) or hasattr(clips, "read")
+    one = one or (isinstance(clips, np.ndarray) and clips.ndim < 2 and clips.dtype.kind in "biuf")
+    if one or not isinstance(clips, Iterable):
+        raise KindError(
+            f"clips: expected an iterable of clips, such as a list of paths, found {brief(clips)}; of one clip, make a list of one"
+        )
     if executor is not None and not isinstance(executor, Executor) and not callable(executor):
         raise InputError(f"executor: expected an executor, a function that makes one or None, found {brief(executor)}")
     tasks = (_Task(index, audio) for index, audio in enumerate(clips))

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+
 from sewnp.errors import ConfigError, brief
 from sewnp.fields import Natural, NonNegative, Positive, Positives, Probability, check_fields, expect
 from sewnp.layers.activations import activation
@@ -114,7 +116,7 @@ class _Config:
         chosen = {name: value for name, value in values.items() if name in known}
         labels = values.get("num_labels")
         if labels is not None and "id2label" not in values:
-            whole = isinstance(labels, int) and not isinstance(labels, bool)
+            whole = isinstance(labels, int | np.integer) and not isinstance(labels, bool)
             expect(whole and 1 <= labels <= _MOST_LABELS, "num_labels", f"a whole number from 1 to {_MOST_LABELS}", labels)
             chosen["id2label"] = {i: f"LABEL_{i}" for i in range(labels)}
         return cls(**chosen, extra={name: value for name, value in values.items() if name not in known})

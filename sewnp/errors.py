@@ -75,6 +75,10 @@ class InputError(SewError, ValueError):
     """An argument of the wrong shape, dtype or range."""
 
 
+class KindError(InputError, TypeError):
+    """An argument of another kind than is expected: one clip in place of many."""
+
+
 class WorkerError(SewError):
     """A worker process that died with the clip it was given, and not for the first time."""
 

@@ -3,9 +3,11 @@
 import dataclasses
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import numpy as np
 
 from sewnp.errors import ConfigError, brief, few
 
@@ -28,6 +30,15 @@ Range = Annotated[tuple[float, float], Rule("two numbers, the smaller first", la
 PositiveRange = Annotated[tuple[float, float], Rule("two positive numbers, the smaller first", lambda x: 0 < x[0] <= x[1])]
 
 T = TypeVar("T")
+
+
+def alike(word: str, names: Iterable[str]) -> str | None:
+    """Which of the names is meant where case, hyphens and underscores do not matter; None for no such name."""
+    return next((name for name in names if _folded(name) == _folded(word)), None)
+
+
+def _folded(word: str) -> str:
+    return word.casefold().replace("-", "").replace("_", "")
 
 
 def expect(condition: Any, name: str, expected: str, found: Any) -> None:
@@ -61,6 +72,8 @@ def checked(name: str, value: Any, kind: Any) -> Any:
         return _labels(value) if inner[0] is int else {key: checked(f"{name}.{key}", x, inner[1]) for key, x in value.items()}
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else from_table(kind, value, name)  # type: ignore[arg-type]
+    if isinstance(value, np.integer | np.floating):
+        value = value.item()
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if kind is float and number:
         # an infinite one computes to zeros or NaN, and an integer may be too large to be a float at all

@@ -88,6 +88,16 @@ def check_arguments(
     return x, mask, hidden.astype(bool)
 
 
+def check_channels(config: Config, batch: int, mask_feature_indices: Any) -> Array | None:
+    """Channels to set to 0, (B, H) bool.  Raises InputError for another shape."""
+    if mask_feature_indices is None:
+        return None
+    channels = as_array("mask_feature_indices", mask_feature_indices)
+    if channels.shape != (batch, config.hidden_size):
+        raise InputError(f"mask_feature_indices: expected shape {(batch, config.hidden_size)}, found {channels.shape}")
+    return channels.astype(bool)
+
+
 def check_attention(name: str, config: Config, samples: int, *, batch: int = 1, itemsize: int = 4, kept: int = 0) -> None:
     """Raise InputError where attention over so many samples at once would not fit into this machine's memory."""
     needed = attention_bytes(config, samples, batch=batch, itemsize=itemsize, kept=kept)

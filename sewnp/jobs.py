@@ -16,6 +16,7 @@ from sewnp.files import naming
 from sewnp.loading import DEFAULTS, embedded, load
 from sewnp.model import Model
 from sewnp.speech.audio import Audio, audio_name
+from sewnp.speech.given import check_one
 
 _SMALL = 2**16  # bytes; more than this is not sent with every clip
 _MEMORY = "sewnp-model"  # what the system calls memory with a model in it
@@ -164,6 +165,7 @@ def work(job: "Job | Parcel", audio: Audio, attempt: int = 0) -> Answer | Raised
     start, name = time.perf_counter(), audio_name(audio)
     try:
         with naming(name, AudioError):  # whatever else fails, of reading it and of the decoders behind
+            check_one(audio)
             answer = getattr(model, ready.task)(audio, **ready.options)
         return {_SAYS[ready.task]: answer, "seconds": time.perf_counter() - start}
     except SewError as error:

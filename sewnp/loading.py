@@ -3,7 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import numpy as np
 
@@ -13,12 +13,14 @@ from sewnp.checkpoints.folder import held_files, replaced_files
 from sewnp.checkpoints.hub import fetch, split_id
 from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.errors import CheckpointError, ConfigError, TokenizerError, brief, check_whole
+from sewnp.fast import ENGINES, Engine
 from sewnp.fast.crew import LARGEST_CREW
+from sewnp.fields import alike
 from sewnp.files import AnyPath, naming, overwritten, path_name
 from sewnp.initialization import initial_weights
 from sewnp.layers.masking import MASKINGS, Masking
 from sewnp.machine import memory
-from sewnp.model import ENGINES, Engine, Model
+from sewnp.model import Model
 from sewnp.parameters import HEADS, Head, parameter_count
 from sewnp.speech.audio import Audio
 from sewnp.speech.features import FeatureExtractor
@@ -30,6 +32,9 @@ EMBEDDED = ("digits", "digits-d", "digit-words")
 
 DEFAULTS = {"transcribe": "digits", "classify": "digit-words"}
 """Which of them does what unless another is asked for."""
+
+Loadable: TypeAlias = str | os.PathLike[str] | Model | None
+A = TypeVar("A", bound=Audio)
 
 _PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -50,7 +55,7 @@ def load(
     head: Head | Literal["auto"] | None = "auto",
     fresh_head_seed: int | None = None,
 ) -> Model:
-    """Load an embedded model by name ("digits", "digits-d", "digit-words"), a checkpoint folder as transformers writes it, or a model of
+    """Load an embedded model by name ("digits", "digits-d", "digit-words", in any case), a checkpoint folder as transformers writes it, or a model of
     the Hugging Face hub by its id ("asapp/sew-tiny-100k-ft-ls100h"; extra ``hub``), whose files are kept in the hub's usual cache.  Without
     a name it is the embedded "digits", whatever lies in the working directory.
 
@@ -148,12 +153,16 @@ def convert(source: AnyPath, target: AnyPath, *, dictionary: AnyPath | None = No
     return checkpoint
 
 
+@overload
+def transcribe(audio: Audio, *, model: Loadable = None, sampling_rate: int | None = None) -> Transcript: ...
+@overload
+def transcribe(audio: list[A] | tuple[A, ...], *, model: Loadable = None, sampling_rate: int | None = None) -> list[Transcript]: ...
 def transcribe(
-    audio: Audio, *, model: str | os.PathLike[str] | Model | None = None, sampling_rate: int | None = None
-) -> Transcript:
-    """The words in a clip, in one call.  model: as for :func:`load`, by default the embedded "digits".
+    audio: Audio | list[A] | tuple[A, ...], *, model: Loadable = None, sampling_rate: int | None = None
+) -> Transcript | list[Transcript]:
+    """The words in a clip, in one call; of a list of clips, a list.  model: as for :func:`load`, or loaded; by default the embedded "digits".
 
-    To transcribe several, load the model once and use ``model.transcribe``.
+    To transcribe one after another, load the model once and use ``model.transcribe``.
     """
     ready = model if isinstance(model, Model) else load(model)
     return ready.transcribe(audio, sampling_rate=sampling_rate)
@@ -178,8 +187,8 @@ def _folder(model: str | os.PathLike[str], revision: str | None) -> tuple[Path, 
         separators = {os.sep, os.altsep or os.sep}
         if not isinstance(model, str) or separators & set(model) or os.path.isfile(path / "config.json"):
             return path, path.resolve().name
-    if model in EMBEDDED:
-        return embedded(model), model
+    if (meant := alike(model, EMBEDDED)) is not None:
+        return embedded(meant), meant
     raise CheckpointError(
         f"{path_name(path)}: no embedded model of that name ({', '.join(EMBEDDED)}), no folder with a config.json, and no hub id (name/name)"
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,30 +14,26 @@ import numpy.typing as npt
 from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
 from sewnp.decoding import BeamSearch
-from sewnp.errors import AudioError, InputError, TokenizerError, brief, printable
+from sewnp.errors import AudioError, InputError, TokenizerError, brief, check_whole, printable
 from sewnp.explain import explain
-from sewnp.fast import ClipGradients, FastTrunk, default_threads, limited
+from sewnp.fast import ClipGradients, Engine, FastTrunk, default_threads, limited
 from sewnp.gradients import ClipGradient, Dropout, Gradients, compute_gradients, plain_clip_gradients
-from sewnp.inputs import about, as_array, calmly, check_arguments
+from sewnp.inputs import about, as_array, calmly, check_arguments, check_channels
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen, unseen_vjp
-from sewnp.layers.softmax import softmax
 from sewnp.long import Progress, pipeline_logits, quietly, run_recording, window_frames
 from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
 from sewnp.parameters import Head
 from sewnp.speech import CTCTokenizer, FeatureExtractor, Features, Labels, Recording, open_recording, spell
 from sewnp.speech.alignment import Alignment, align_logits
 from sewnp.speech.audio import Audio, Samples, audio_name
+from sewnp.speech.given import one_or_several
+from sewnp.speech.labels import labels_from_logits
 from sewnp.speech.transcript import Transcript, transcript_from_logits
 from sewnp.types import Array, See, SeeVjp, Weights
 
-Engine: TypeAlias = Literal["fast", "textbook"]
-"""What a model computes with."""
 
-ENGINES: tuple[Engine, ...] = ("fast", "textbook")
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """SEW or SEW-D with its weights.  Made by ``sewnp.load`` and ``sewnp.from_config``."""
 
@@ -58,6 +54,11 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}  # without the packed twin, which is made again
+
+    def __repr__(self) -> str:
+        family = "SEW-D" if self.config.model_type == "sew-d" else "SEW"
+        size, head = sum(x.size for x in self.flat_weights().values()), f"{self.head} head" if self.head else "no head"
+        return f"<sewnp.Model {printable(self.name)}: {family}, {head}, {size:,} parameters, {self.dtype}, {self.engine} engine>"
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -134,9 +135,6 @@ class Model:
         Raises InputError for a model without a head, ``skip_layers`` of a head that mixes all layers, and names that nothing has.
         """
         x, mask, hidden = self._checked(input_values, attention_mask, mask_time_indices, looked_at=True, kept=1)
-        channels = None if mask_feature_indices is None else as_array("mask_feature_indices", mask_feature_indices)
-        if channels is not None and channels.shape != (len(x), self.config.hidden_size):
-            raise InputError(f"mask_feature_indices: expected shape {(len(x), self.config.hidden_size)}, found {channels.shape}")
         return compute_gradients(
             self.weights,
             self.config,
@@ -146,7 +144,7 @@ class Model:
             masking=self.masking,
             attention_mask=mask,
             time_mask=hidden,
-            feature_mask=None if channels is None else channels.astype(bool),
+            feature_mask=check_channels(self.config, len(x), mask_feature_indices),
             skip_layers=skip_layers,
             dropout=dropout,
             freeze=freeze,
@@ -172,6 +170,7 @@ class Model:
         """Normalised, padded ``input_values`` and, where the model wants one, an ``attention_mask``.  See FeatureExtractor."""
         return self.feature_extractor(audio, sampling_rate=sampling_rate, attention_mask=attention_mask)
 
+    @one_or_several
     @calmly
     def transcribe(
         self,
@@ -187,7 +186,8 @@ class Model:
     ) -> Transcript:
         """The words in a clip of any length: by greedy CTC decoding, or a ``decoder``'s best text.
 
-        audio: a path, an open file, "-" for standard input, or samples (n,).
+        audio: a path, an open file, "-" for standard input, the bytes of a file, samples (n,), or a dict of samples ("array" or "raw") and
+        their "sampling_rate".  A list of clips has a list of transcripts.
         sampling_rate: of samples given as an array, in Hz; by default the model's own.  A clip shorter than one squeezed frame has an
         empty text.  progress: called with the seconds done and the seconds in all, None while nobody knows.  allow_truncated: transcribe
         what there is of a file that was cut short or is damaged, with an AudioWarning that says what is missing.
@@ -254,22 +254,27 @@ class Model:
         with about(recording.name):
             return align_logits(logits, text, tokenizer, seconds_per_frame=frame, duration=duration)
 
+    @one_or_several
     @calmly
-    def classify(self, audio: Audio, *, sampling_rate: int | None = None, allow_truncated: bool = False) -> Labels:
-        """Labels with their probabilities, best first.  Arguments as ``transcribe``.
+    def classify(
+        self, audio: Audio, *, top_k: int | None = None, sampling_rate: int | None = None, allow_truncated: bool = False
+    ) -> Labels:
+        """Labels with their probabilities, best first; the ``top_k`` best, or all.  Other arguments as ``transcribe``.
 
         Raises AudioError for audio that cannot be used or is too short, and InputError for a model without a classification head.
         """
         if self.head != "classification":
             raise InputError(f"{printable(self.name)}: classifying needs a classification head, found {self.head or 'none'}")
-        waveform = self._waveform(audio, sampling_rate, allow_truncated)
+        rate = self.feature_extractor.sampling_rate
+        with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
+            waveform = recording.read()
+        if top_k is not None:
+            check_whole("top_k", top_k, 1)
         if len(waveform) < self.config.minimum_samples:
             raise AudioError(f"{audio_name(audio)}: expected at least {self.config.minimum_samples} samples, found {len(waveform)}")
-        scores = softmax(self._logits(audio, waveform))
-        if np.isnan(scores).any():
-            raise InputError(f"{audio_name(audio)}: logits: expected finite values, found NaN or infinity")
-        best_first = [(self.config.id2label[i], float(scores[i])) for i in np.argsort(-scores, kind="stable")]
-        return Labels(best_first, len(waveform) / self.feature_extractor.sampling_rate)
+        with about(audio_name(audio)):
+            logits, duration = self._logits(audio, waveform), len(waveform) / rate
+            return labels_from_logits(logits, self.config.id2label, duration=duration, top_k=top_k)
 
     explain = explain
     """A clip's whole way through the network on one interactive page: see :func:`sewnp.explain.explain`."""
@@ -285,14 +290,8 @@ class Model:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a checkpoint folder that transformers loads, in the model's dtype.  Raises CheckpointError when it cannot be written."""
         tokenizer = self.tokenizer
-        checkpoint = Checkpoint(
-            config=self.config,
-            head=self.head,
-            weights=self.flat_weights(),
-            preprocessor=self.feature_extractor.to_dict(),
-            vocab=None if tokenizer is None else tokenizer.vocab,
-            tokenizer=None if tokenizer is None else tokenizer.config,
-        )
+        held = {} if tokenizer is None else {"vocab": tokenizer.vocab, "tokenizer": tokenizer.config}
+        checkpoint = Checkpoint(self.config, self.head, self.flat_weights(), self.feature_extractor.to_dict(), **held)
         write_checkpoint(Path(folder), checkpoint)
 
     def _checked(
@@ -316,11 +315,6 @@ class Model:
         if self.tokenizer is None:
             raise TokenizerError(f"{printable(self.name)}: {doing} needs a vocab.json, which the checkpoint folder does not hold")
         return self.tokenizer
-
-    def _waveform(self, audio: Audio, sampling_rate: int | None, allow_truncated: bool) -> Array:
-        rate = self.feature_extractor.sampling_rate
-        with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
-            return recording.read()
 
     def _logits(self, audio: object, waveform: Array) -> Array:
         """Logits of one clip, run alone, in one piece and without a mask; errors name it.  (n,) -> (T, V), or (L,) of a classifier"""

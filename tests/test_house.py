@@ -26,7 +26,7 @@ FLOORS = [
     {"long", "explain"},
     {"model"},
     {"loading"},
-    {"jobs", "benchmark"},
+    {"jobs", "benchmark", "catalogue"},
     {"batch"},
     {"plots"},
     {"numerics"},

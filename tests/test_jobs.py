@@ -164,10 +164,24 @@ def test_standard_input_is_read_here(word: Path, monkeypatch: pytest.MonkeyPatch
     assert [result.error for result in results] == [None] * 4
 
 
-@pytest.mark.parametrize("clips", ["a.wav", b"a.wav", Path("a.wav"), 3])
+@pytest.mark.parametrize(
+    "clips", ["a.wav", b"a.wav", Path("a.wav"), 3, {"array": [0.0]}, io.BytesIO(), np.zeros(9), np.zeros((), np.int16)]
+)
 def test_one_clip_is_not_several(clips: Any) -> None:
-    with pytest.raises(InputError, match="clips: expected several clips, found"):
+    message = "clips: expected an iterable of clips, such as a list of paths, found .*; of one clip, make a list of one"
+    with pytest.raises(TypeError, match=message) as caught:
         transcribe_many(clips)
+    assert isinstance(caught.value, InputError)
+
+
+def test_clips_of_every_kind(word: Path, digits: sewnp.Model) -> None:
+    samples, rate = soundfile.read(word, dtype="float32")
+    clips = [word, word.read_bytes(), {"array": samples, "sampling_rate": rate}, [word, word], np.array(["a.wav", "b.wav"])]
+    *same, several, table = transcribe_many(clips, model=digits)
+    assert len({result.transcript for result in same}) == 1
+    assert "expected one clip, found a list of 2 " in str(several.error)
+    assert "audio: expected floats" in str(table.error)
+    assert len(list(transcribe_many(np.array([word, word]), model=digits))) == 2
 
 
 @pytest.mark.parametrize("executor", [3, "threads"])

@@ -19,7 +19,7 @@ from sewnp.checkpoints.tensors import INDEX, SINGLE, TORCH_INDEX, TORCH_SINGLE, 
 from sewnp.config import config_from_dict
 from sewnp.errors import CheckpointError, ConfigError, DependencyError
 from sewnp.extras import need
-from sewnp.files import read_json
+from sewnp.files import is_there, read_json, read_text
 
 CONFIG = "config.json"
 FEATURES = ("preprocessor_config.json", "processor_config.json")
@@ -72,6 +72,24 @@ def fetch(model: str, revision: str | None = None) -> Path:
                     raise snapshot.lacking(shard, f"{shard}, which {index} names")
             return snapshot.folder
     raise snapshot.lacking(SINGLE, " or ".join(name for pair in WEIGHTS for name in pair))
+
+
+def cached_models() -> Iterator[tuple[str, Path]]:
+    """What the cache holds of any family, by id: the folder of the commit that the main branch stood for when the hub was last asked, or of the
+    only commit there is.  Nothing without the extra."""
+    try:
+        cache = Path(need("huggingface_hub.constants", "hub").HF_HUB_CACHE)
+    except DependencyError:
+        return
+    for repository in sorted(cache.glob("models--*--*")):
+        name = repository.name.removeprefix("models--").replace("--", "/")
+        commits = sorted(path.parent for path in repository.glob(f"snapshots/*/{CONFIG}"))
+        main = (
+            read_text(repository / "refs" / "main", error=CheckpointError).strip() if is_there(repository / "refs" / "main") else ""
+        )
+        chosen = [folder for folder in commits if folder.name == main]
+        if chosen or len(commits) == 1:
+            yield name if chosen else f"{name}@{commits[0].name}", (chosen or commits)[0]
 
 
 @contextmanager

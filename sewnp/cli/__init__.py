@@ -9,15 +9,19 @@ import importlib
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from difflib import get_close_matches
+from functools import partial
 from typing import Any, NoReturn
 
 from sewnp.checkpoints.hub import progress
 from sewnp.cli.output import OutputError, open_standard_files, show, tell
 from sewnp.cli.signals import ended_in_order
 from sewnp.cli.truncated import warnings_told
+from sewnp.cli.whisper import translated
 from sewnp.errors import SewError, printable
+from sewnp.fields import alike
 from sewnp.files import path_name
 from sewnp.version import __version__
 
@@ -30,6 +34,7 @@ COMMANDS = {
     "plot": "draw a clip from its sound to its words",
     "explain": "show a clip's whole way through a model on an interactive page",
     "benchmark": "measure how fast a model is on this machine",
+    "models": "list the models that are here",
     "inspect": "tell what a model is made of and what it costs",
     "convert": "turn a checkpoint into a folder of safetensors",
     "trace": "write every intermediate value of a model on a clip to a file",
@@ -37,8 +42,8 @@ COMMANDS = {
     "vectors": "write a suite of conformance vectors for ports in any language",
     "check": "judge a port's results on a suite of conformance vectors",
 }
-"""Each is a module of its name here, with DESCRIPTION, EXAMPLES, add_arguments, run, and perhaps FAILURE, the exit status of an error; imported
-when it is called for."""
+"""Each is a module of its name here, with DESCRIPTION, EXAMPLES, add_arguments, run, and perhaps FAILURE, the exit status of an error, and ANSWERS to
+options of others; imported when it is called for."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,6 +51,24 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         super().error(str(SewError(re.sub(r"\S{300,}", lambda word: printable(word[0]), message))))
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """The value of an argument; among choices case, hyphens and underscores do not matter."""
+        value = super()._get_value(action, arg_string)
+        choices = None if isinstance(action.choices, Mapping) else action.choices  # a mapping is that of the commands
+        return alike(value, choices) or value if choices is not None and isinstance(value, str) else value
+
+    def explain(self, unknown: Sequence[str], answers: Mapping[str, str]) -> str:
+        """What is said of arguments that nothing here takes: an answer that is known, or the option that they may have been meant for."""
+        for word in unknown:
+            option = word.partition("=")[0].replace("_", "-")
+            answer = next((said for name, said in answers.items() if name.replace("_", "-") == option), None)
+            if answer is not None:
+                return f"argument {printable(word.partition('=')[0])}: {answer}"
+            close = get_close_matches(option, self._option_string_actions, 1)
+            if option.startswith("--") and close:
+                return f"unrecognized arguments: {' '.join(map(printable, unknown))} (did you mean {close[0]}?)"
+        return f"unrecognized arguments: {' '.join(map(printable, unknown))}"
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if file in (None, sys.stdout):
@@ -70,7 +93,8 @@ def build_parser(called: str | None = None) -> argparse.ArgumentParser:
             module = importlib.import_module(f"sewnp.cli.{name}")
             command.description, command.epilog = module.DESCRIPTION, module.EXAMPLES
             module.add_arguments(command)
-            command.set_defaults(run=module.run, failure=getattr(module, "FAILURE", 1), refuse=command.error)
+            explain = partial(command.explain, answers=getattr(module, "ANSWERS", {}))
+            command.set_defaults(run=module.run, failure=getattr(module, "FAILURE", 1), refuse=command.error, explain=explain)
     return parser
 
 
@@ -104,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parsed(words: Sequence[str]) -> argparse.Namespace:
     """The options of the command that comes first; where something else does, the parser of all knows what to say."""
+    if words[:1] == ["transcribe"]:
+        words = translated(words)
     options, unknown = build_parser(words[0] if words and words[0] in COMMANDS else None).parse_known_args(words)
     if unknown:
-        options.refuse(f"unrecognized arguments: {' '.join(map(printable, unknown))}")
+        options.refuse(options.explain(unknown))
     return options

@@ -107,6 +107,17 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return number
 
 
+def probability(text: str) -> float:
+    """What reads a number from 0 to 1: an argument's ``type``."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {brief(text)}")
+    return value
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """The option that says how many threads compute."""
     parser.add_argument(
@@ -215,12 +226,12 @@ def _listed(manifest: str) -> Iterator[Clip]:
 class Bar:
     """A progress bar on standard error: of clips; of a single one, its seconds.  None where nobody watches."""
 
-    def __init__(self, clips: int) -> None:
+    def __init__(self, clips: int, *, quiet: bool = False) -> None:
         from tqdm import tqdm
 
         self.alone = clips == 1
         kind = {"unit": "s", "unit_scale": True} if self.alone else {"unit": "clip", "total": clips}
-        self._bar = tqdm(file=sys.stderr, leave=False, disable=None, delay=1, **kind)
+        self._bar = tqdm(file=sys.stderr, leave=False, disable=quiet or None, delay=1, **kind)
 
     def __enter__(self) -> "Bar":
         return self
@@ -246,16 +257,17 @@ def for_each(
     *,
     of: int,
     check: Callable[[Clip], None] = lambda clip: None,
+    quiet: bool = False,
 ) -> int:
     """Give on the result of every clip as it is done; one that fails is reported at once, and counted at the end -> exit status.
 
     run: from the clips' audio, and the progress of a single one, to results.  of: how many clips there are, those that are done included.
     check: raises what can be known to be wrong with a clip before it is run.  What cannot be given on is that clip's error too, unless it
-    is one that all others would have.
+    is one that all others would have.  quiet: without a bar.
     """
     failed = 0
     sent: list[Clip] = []
-    with Bar(len(clips)) as progress:
+    with Bar(len(clips), quiet=quiet) as progress:
 
         def fail(error: SewError) -> None:
             nonlocal failed

@@ -23,6 +23,8 @@ def add_decoder_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("decoding", "Greedy by default: the likeliest token at each frame.")
     group.add_argument(
         "--beam",
+        "--beam_size",
+        "--beam-size",
         type=int,
         metavar="N",
         help=f"beam search that keeps N texts (default with --lm, --words or --hotwords: {BeamSearch.beam_width})",

@@ -3,8 +3,15 @@
 The textbook is the specification; this is tested against it.
 """
 
+from typing import Literal, TypeAlias
+
 from sewnp.fast.backward.clip import ClipGradients
 from sewnp.fast.crew import default_threads, limited, one_blas_thread
 from sewnp.fast.trunk import FastTrunk
 
-__all__ = ["ClipGradients", "FastTrunk", "default_threads", "limited", "one_blas_thread"]
+Engine: TypeAlias = Literal["fast", "textbook"]
+"""What a model computes with."""
+
+ENGINES: tuple[Engine, ...] = ("fast", "textbook")
+
+__all__ = ["ENGINES", "ClipGradients", "Engine", "FastTrunk", "default_threads", "limited", "one_blas_thread"]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,22 @@ Samples: TypeAlias = Array | Sequence[float]
 AudioFile: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A path, "-" for standard input, or a file open for reading bytes."""
 
-Audio: TypeAlias = AudioFile | Samples
-"""What a user gives."""
+
+class HasArray(Protocol):
+    """Another library's array of samples: a tensor, a series."""
+
+    def __array__(self) -> Array: ...
+
+
+class HasDLPack(Protocol):
+    """The same, of a library that knows DLPack."""
+
+    def __dlpack__(self) -> Any: ...
+    def __dlpack_device__(self) -> Any: ...
+
+
+Audio: TypeAlias = AudioFile | bytes | bytearray | memoryview | Samples | HasArray | HasDLPack | Mapping[str, Any]
+"""What a user gives: a file, the bytes of one, samples, or a dict of samples and their rate."""
 
 HIGHEST_RATE = 1_000_000
 """Hz.  Resampling between rates without common divisor takes a filter of 20 taps per Hz: no damaged header may ask for 2**31."""
@@ -113,27 +127,12 @@ def finite(name: str, blocks: Iterable[Array], *, least: int = 1) -> Iterator[Ar
         raise AudioError(f"{name}: {bad} of {count} samples are {what}, the first at sample {first}")
 
 
-def check_one(audio: object) -> None:
-    """Raise AudioError, which says what to do, for what is often given in place of one clip: bytes, a data set's dict, a list of clips."""
-    if isinstance(audio, bytes | bytearray):
-        raise AudioError(
-            f"audio: expected a path, a file or samples, found {type(audio).__name__}; io.BytesIO(...) makes a file of a file's bytes"
-        )
-    if isinstance(audio, Mapping):
-        raise AudioError(
-            'audio: expected a path, a file or samples, found a dict; give its ["array"], and its rate as sampling_rate'
-        )
-    if isinstance(audio, list | tuple) and audio and not isinstance(audio[0], float | int | np.number):
-        kind = type(audio[0]).__name__
-        raise AudioError(
-            f"audio: expected one clip, found a {type(audio).__name__} of {len(audio)} ({kind} ...); transcribe_many takes several"
-        )
-
-
 def audio_name(audio: object) -> str:
-    """What to call audio in messages: a path, an open file, or samples."""
+    """What to call audio in messages: a path, an open file, bytes, or samples."""
     if isinstance(audio, str | os.PathLike):
         return "standard input" if audio == "-" else path_name(audio)
+    if isinstance(audio, bytes | bytearray | memoryview):
+        return "audio bytes"
     if not hasattr(audio, "read"):
         return "audio"
     given = getattr(audio, "name", None)

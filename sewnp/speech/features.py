@@ -48,8 +48,8 @@ class FeatureExtractor:
     """The keys of the file that mean nothing here, kept for :meth:`to_dict`."""
 
     def __post_init__(self) -> None:
-        value = self.padding_value
-        check_whole("sampling_rate", self.sampling_rate, 1, HIGHEST_RATE, error=ConfigError)
+        value = self.padding_value.item() if isinstance(self.padding_value, np.integer | np.floating) else self.padding_value
+        rate = check_whole("sampling_rate", self.sampling_rate, 1, HIGHEST_RATE, error=ConfigError)
         if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= _LARGEST:
             raise ConfigError(f"padding_value: expected a finite float32, found {brief(value)}")
         for name in ("return_attention_mask", "do_normalize"):
@@ -63,6 +63,10 @@ class FeatureExtractor:
                 " transformers it normalises with the padding and overwrites the clip's end"
             )
 
+        held = {key: kept for key, kept in self.extra.items() if _KIND.get(key) != kept}
+        for name, plain in {"sampling_rate": rate, "padding_value": value, "feature_size": 1, "extra": held}.items():
+            object.__setattr__(self, name, plain)  # NumPy's numbers are none for JSON
+
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "FeatureExtractor":
         """From the content of preprocessor_config.json, or of ``feature_extractor`` in processor_config.json."""
@@ -73,8 +77,7 @@ class FeatureExtractor:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of preprocessor_config.json; what :meth:`from_dict` was given comes back whole."""
-        kind = {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}
-        return kind | dict(self.extra) | {key: getattr(self, key) for key in _FIELDS}
+        return _KIND | dict(self.extra) | {key: getattr(self, key) for key in _FIELDS}
 
     def __call__(
         self, audio: Samples | Sequence[Samples], *, sampling_rate: int | None = None, attention_mask: bool | None = None
@@ -111,6 +114,8 @@ class FeatureExtractor:
         return normal
 
 
+_KIND = {"feature_extractor_type": "Wav2Vec2FeatureExtractor"}
+"""What transformers calls this."""
 _LARGEST = float(np.finfo(np.float32).max)
 _FIELDS = ("do_normalize", "feature_size", "padding_side", "padding_value", "return_attention_mask", "sampling_rate")
 

@@ -1,22 +1,23 @@
 """A transcript as a file's text, in the formats and with the conventions of whisper (https://github.com/openai/whisper).
 
-txt is the text on one line.  json is :meth:`Transcript.to_dict`.  srt and vtt are subtitles, tsv a table of the same times in whole
-milliseconds.  Every format ends with a line feed, and an empty transcript is a valid, empty file of its format.
+txt is the text on one line, of long recordings a segment a line.  json is :meth:`Transcript.to_dict`.  srt and vtt are subtitles, tsv a
+table of the same times in whole milliseconds.  Every format ends with a line feed, and an empty transcript is a valid, empty file of its format.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Literal, TypeAlias
 
 from sewnp.errors import InputError, brief
 from sewnp.files import json_text
 from sewnp.speech import cues
+from sewnp.speech.cues import PLAIN, Layout
 from sewnp.speech.transcript import Transcript
-from sewnp.speech.words import Timed
+from sewnp.speech.words import Timed, Timestamps
 
-Timestamps: TypeAlias = Literal["segment", "word", "char"]
+LONG = 30.0
+"""Seconds: of longer recordings a text is more than a line."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +27,23 @@ class Cue:
     start: int
     end: int
     lines: tuple[str, ...]
+    underlined: int | None = None
+    """Which of its words, where words are highlighted."""
 
 
-def subtitles(transcript: Transcript, timestamps: Timestamps = "segment") -> list[Cue]:
+def subtitles(transcript: Transcript, timestamps: Timestamps = "segment", layout: Layout = PLAIN) -> list[Cue]:
     """The cues of a transcript: its segments, its words, or its characters one by one, in the order of time, none over another.
 
     A segment stays for 5/6 of a second at least where the next leaves it the time and the recording lasts so long.  Words and characters
-    have their own times.  Text that would break the file is made harmless: line breaks become spaces, and ``-->`` becomes ``->``.
+    have their own times.  layout: what fits into a segment's cue.  Text that would break the file is made harmless: line breaks become
+    spaces, and ``-->`` becomes ``->``.
     Raises InputError for timestamps of another name.
     """
     kinds: dict[str, Sequence[Timed]] = {"segment": transcript.words, "word": transcript.words, "char": transcript.characters}
     if timestamps not in kinds:
         raise InputError(f"timestamps: expected one of {tuple(kinds)}, found {brief(timestamps)}")
     clean = _printable(kinds[timestamps])
-    units = cues.cut(clean) if timestamps == "segment" else [[unit] for unit in clean]
+    units = cues.cut(clean, layout) if timestamps == "segment" else [[unit] for unit in clean]
     shortest = cues.SHORTEST if timestamps == "segment" else 0.0
     made: list[Cue] = []
     for unit, following in zip_longest(units, units[1:]):
@@ -48,13 +52,33 @@ def subtitles(transcript: Transcript, timestamps: Timestamps = "segment") -> lis
         start = max(_milliseconds(unit[0].start), made[-1].end if made else 0)
         # two words may begin within a millisecond, but no cue is shown for none
         end = max(_milliseconds(until if following is None else min(until, limit)), start + 1)
-        made.append(Cue(start, end, tuple(cues.lines(unit))))
+        made.append(Cue(start, end, tuple(cues.lines(unit, layout))))
+    if layout.highlight_words and timestamps == "segment":
+        return [shown for cue, unit in zip(made, units, strict=True) for shown in _highlighted(cue, unit)]
     return made
 
 
+def _highlighted(cue: Cue, words: Sequence[Timed]) -> Iterator[Cue]:
+    """The parts of a cue: its text while nothing is said, and while a word is, that word underlined.  They fill the cue."""
+    now, number = cue.start, 0
+    for word in words:
+        start = min(max(now, _milliseconds(word.start)), cue.end)
+        end = min(max(start, _milliseconds(word.end)), cue.end)
+        if start > now:
+            yield replace(cue, start=now, end=start)
+        if end > start:
+            yield replace(cue, start=start, end=end, underlined=number)
+        now, number = end, number + len(word.text.split(" "))
+    if now < cue.end:
+        yield replace(cue, start=now)
+
+
 def to_txt(transcript: Transcript, timestamps: Timestamps = "segment") -> str:
-    """The text on one line."""
-    return f"{one_line(transcript.text)}\n"
+    """The text on one line; of a recording of more than LONG seconds a segment a line.  (Where a tokenizer cleans texts up, one line too.)"""
+    rows = [" ".join(word.text for word in segment) for segment in cues.cut(transcript.words)]
+    if not rows or transcript.duration <= LONG or " ".join(rows) != transcript.text:
+        rows = [transcript.text]
+    return "".join(f"{one_line(row)}\n" for row in rows)
 
 
 def to_json(
@@ -65,22 +89,22 @@ def to_json(
     return json_text(named | transcript.to_dict(model=model, characters=timestamps == "char")) + "\n"
 
 
-def to_srt(transcript: Transcript, timestamps: Timestamps = "segment") -> str:
+def to_srt(transcript: Transcript, timestamps: Timestamps = "segment", layout: Layout = PLAIN) -> str:
     """SubRip: numbered cues, hours always, a comma before the milliseconds."""
     return "".join(
         f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_text(cue)}\n\n"
-        for number, cue in enumerate(subtitles(transcript, timestamps), 1)
+        for number, cue in enumerate(subtitles(transcript, timestamps, layout), 1)
     )
 
 
-def to_vtt(transcript: Transcript, timestamps: Timestamps = "segment") -> str:
+def to_vtt(transcript: Transcript, timestamps: Timestamps = "segment", layout: Layout = PLAIN) -> str:
     """WebVTT (https://www.w3.org/TR/webvtt1/): a header, a dot before the milliseconds, hours where there are any.
 
     ``&``, ``<`` and ``>`` would begin or end markup, and the token ``<unk>`` would not be shown: they are escaped.
     """
     body = "".join(
-        f"{_clock(cue.start, '.', hours=False)} --> {_clock(cue.end, '.', hours=False)}\n{_escaped(_text(cue))}\n\n"
-        for cue in subtitles(transcript, timestamps)
+        f"{_clock(cue.start, '.', hours=False)} --> {_clock(cue.end, '.', hours=False)}\n{_text(cue, _escaped)}\n\n"
+        for cue in subtitles(transcript, timestamps, layout)
     )
     return f"WEBVTT\n\n{body}"
 
@@ -91,9 +115,9 @@ def to_tsv(transcript: Transcript, timestamps: Timestamps = "segment") -> str:
     return "start\tend\ttext\n" + "".join(rows)
 
 
-_WRITERS = {"txt": to_txt, "json": to_json, "srt": to_srt, "vtt": to_vtt, "tsv": to_tsv}
+_SUBTITLES = {"srt": to_srt, "vtt": to_vtt}
 
-FORMATS = tuple(_WRITERS)
+FORMATS = ("txt", "json", "srt", "vtt", "tsv")
 """What the formats are called, and their files: ``clip.srt``."""
 
 
@@ -104,13 +128,19 @@ def format_transcript(
     timestamps: Timestamps = "segment",
     audio: str | None = None,
     model: str | None = None,
+    layout: Layout = PLAIN,
 ) -> str:
-    """A transcript in one of FORMATS.  audio, model: what json names.  Raises InputError for a format of another name."""
+    """A transcript in one of FORMATS.  audio, model: what json names.  layout: of srt's and vtt's segments.
+
+    Raises InputError for a format of another name.
+    """
     if output_format == "json":
         return to_json(transcript, timestamps, audio=audio, model=model)
     if output_format not in FORMATS:
         raise InputError(f"output_format: expected one of {FORMATS}, found {brief(output_format)}")
-    return _WRITERS[output_format](transcript, timestamps)
+    if output_format in _SUBTITLES:
+        return _SUBTITLES[output_format](transcript, timestamps, layout)
+    return (to_tsv if output_format == "tsv" else to_txt)(transcript, timestamps)
 
 
 def one_line(text: str) -> str:
@@ -135,8 +165,13 @@ def _clock(milliseconds: int, point: str, *, hours: bool = True) -> str:
     return f"{f'{hour:02d}:' if hours or hour else ''}{minutes:02d}:{seconds:02d}{point}{thousandths:03d}"
 
 
-def _text(cue: Cue) -> str:
-    return "\n".join(cue.lines)
+def _text(cue: Cue, escaped: Callable[[str], str] = str) -> str:
+    words = [[escaped(word) for word in line.split(" ")] for line in cue.lines]
+    places = [(i, j) for i, line in enumerate(words) for j in range(len(line))]
+    if cue.underlined is not None:
+        i, j = places[cue.underlined]
+        words[i][j] = f"<u>{words[i][j]}</u>"
+    return "\n".join(" ".join(line) for line in words)
 
 
 def _escaped(text: str) -> str:

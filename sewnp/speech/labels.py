@@ -1,6 +1,12 @@
 """What a clip is taken for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from sewnp.errors import InputError
+from sewnp.layers.softmax import softmax
+from sewnp.types import Array
 
 
 class Labels(list[tuple[str, float]]):
@@ -10,3 +16,12 @@ class Labels(list[tuple[str, float]]):
         super().__init__(scores)
         self.duration = duration
         """Seconds of sound."""
+
+
+def labels_from_logits(logits: Array, names: Mapping[int, str], *, duration: float, top_k: int | None = None) -> Labels:
+    """The ``top_k`` likeliest labels, or all.  logits (L,), duration in seconds.  Raises InputError for NaN and infinite logits."""
+    scores = softmax(logits)
+    if np.isnan(scores).any():
+        raise InputError("logits: expected finite values, found NaN or infinity")
+    best = np.argsort(-scores, kind="stable")[:top_k]
+    return Labels([(names[i], float(scores[i])) for i in best.tolist()], duration)

@@ -17,7 +17,8 @@ import numpy as np
 
 from sewnp.errors import AudioError, InputError, SewError
 from sewnp.files import naming
-from sewnp.speech.audio import Audio, AudioFile, as_waveform, audio_name, check_one, check_rate
+from sewnp.speech.audio import Audio, AudioFile, as_waveform, audio_name, check_rate
+from sewnp.speech.given import check_one, samples, unwrapped
 from sewnp.speech.resampling import resample
 from sewnp.speech.soundfiles import SoundFile, reading
 from sewnp.types import Array
@@ -60,8 +61,9 @@ def open_recording(
 ) -> Iterator[Recording]:
     """Sound from wherever it is, at ``target`` Hz, for the time of a ``with``.
 
-    audio: a path, a file object open for reading bytes, ``"-"`` for standard input, or samples (n,).  sampling_rate: of samples, in Hz,
-    by default ``target``.  Files are read where they are; what is not a file on disk is first copied, in memory where it is short and
+    audio: a path, a file object open for reading bytes, ``"-"`` for standard input, the bytes of a file, samples (n,), or a dict of such
+    samples, ``"array"`` or ``"raw"``, and their ``"sampling_rate"``.  sampling_rate: of samples, in Hz, by default ``target``, with an
+    AudioWarning where they are integers.  Files are read where they are; what is not a file on disk is first copied, in memory where it is short and
     else into a temporary file, which is gone after the ``with``.  Channels are averaged, any rate is resampled, and recordings that were
     joined in one file are read one after the other.
 
@@ -70,17 +72,17 @@ def open_recording(
     Raises AudioError, which names the source and the cause, for whatever cannot be opened or is empty, and for samples that are none;
     InputError for a sampling_rate that is none or belongs to a file.
     """
-    target = check_rate("sampling_rate", target)
+    target, name = check_rate("sampling_rate", target), audio_name(audio)
+    check_one(audio)
+    audio, sampling_rate = unwrapped(audio, sampling_rate)
     if isinstance(audio, str | os.PathLike) or hasattr(audio, "read"):
         if sampling_rate is not None:
             raise InputError("sampling_rate: expected only with samples; a file says its own rate")
-        name = audio_name(audio)
         with _opened(name, cast(AudioFile, audio)) as file:
             yield Recording(name, SoundFile(name, file, target, allow_truncated=allow_truncated).blocks)
     else:
-        check_one(audio)
         original = target if sampling_rate is None else check_rate("sampling_rate", sampling_rate)
-        x = resample(as_waveform(audio), original, target)
+        x = resample(as_waveform(samples(audio, sampling_rate, target)), original, target)
         yield Recording("audio", lambda: (x[i : i + target] for i in range(0, len(x), target)))
 
 

@@ -1,10 +1,12 @@
 """From logits to words with times, in the shape that whisper made common (https://github.com/openai/whisper)."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,12 @@ import numpy as np
 from sewnp.ctc.greedy import greedy_path
 from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError, brief, check_shape
+from sewnp.files import AnyPath, write_text
 from sewnp.layers.softmax import log_softmax, softmax
 from sewnp.speech import cues
 from sewnp.speech.spelling import vocabulary_spelling
 from sewnp.speech.tokenizer import CTCTokenizer
-from sewnp.speech.words import Character, Word, as_dict
+from sewnp.speech.words import Character, Timestamps, Word, as_dict
 from sewnp.types import Array
 
 
@@ -33,11 +36,46 @@ class Transcript:
     decoder: str | None = field(default=None, compare=False)
     """What made it, in words: "greedy", "beam search: ..."; None where that is not known.  The same text and times are the same transcript."""
 
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def confidence(self) -> float | None:
+        """The mean probability of the words' characters; None where no word was heard.  Not calibrated, fit for finding what a model
+        does not know."""
+        heard = [character.probability for word in self.words for character in word.characters]
+        return sum(heard) / len(heard) if heard else None
+
+    def to_srt(self, timestamps: Timestamps = "segment") -> str:
+        """SubRip subtitles.  timestamps: what is shown at a time, "segment", "word" or "char"; also in the other formats."""
+        return self._as("srt", timestamps)
+
+    def to_vtt(self, timestamps: Timestamps = "segment") -> str:
+        """WebVTT subtitles."""
+        return self._as("vtt", timestamps)
+
+    def to_tsv(self, timestamps: Timestamps = "segment") -> str:
+        """A table of start, end and text, in whole milliseconds."""
+        return self._as("tsv", timestamps)
+
+    def save(self, path: AnyPath, timestamps: Timestamps = "segment") -> None:
+        """Write a file whose name says the format: .txt, .json, .srt, .vtt or .tsv.
+
+        Raises InputError for other names, and for what cannot be written.
+        """
+        write_text(Path(path), self._as(Path(path).suffix.removeprefix(".").lower(), timestamps))
+
+    def _as(self, output_format: str, timestamps: Timestamps) -> str:
+        from sewnp.speech.formats import format_transcript  # which knows what a transcript is
+
+        return format_transcript(self, output_format, timestamps=timestamps)
+
     def to_dict(self, model: str | None = None, *, characters: bool = False) -> dict[str, Any]:
         """whisper's result, ready for JSON: text, segments, and ours: model and decoder (where known), duration.
 
         A segment is a cue (:mod:`sewnp.speech.cues`): it ends at a pause, or where it would be too long to be a subtitle.  A recording
-        without text has none.  Other than whisper's, text and words come without a leading space and the times are not rounded.
+        without text has none.  As in whisper's, words begin with a space, "word": " ONE", so that they can be joined, and segments have an
+        avg_logprob, here that of their characters.  Other than whisper's, texts do not begin with one, and times are not rounded.
         characters: whether each segment lists its characters too, as ``chars``, in the shape that WhisperX gave them.
         """
         segments = [self._segment(i, words, characters) for i, words in enumerate(cues.cut(self.words))]
@@ -56,13 +94,20 @@ class Transcript:
             "start": start,
             "end": end,
             "text": " ".join(word.text for word in words),
-            "words": [as_dict("word", word) for word in words],
+            **_mean_log([character.probability for word in words for character in word.characters]),
+            "words": [as_dict("word", word) | {"word": f" {word.text}"} for word in words],
         }
         if characters:
             begin, until = (bisect_left(self.characters, time, key=attrgetter("start")) for time in (start, end))
             inside = self.characters[begin:until]
             segment["chars"] = [{"char": character.text, "start": character.start, "end": character.end} for character in inside]
         return segment
+
+
+def _mean_log(probabilities: Sequence[float]) -> dict[str, float]:
+    """whisper's avg_logprob, where there is anything that it can be the mean of."""
+    least = 1e-38  # a float32 holds no less, and JSON no infinity
+    return {"avg_logprob": sum(math.log(max(p, least)) for p in probabilities) / len(probabilities)} if probabilities else {}
 
 
 def transcript_from_logits(

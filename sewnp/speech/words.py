@@ -5,7 +5,7 @@ sound.
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Word:
 
 
 Timed: TypeAlias = Word | Character
+
+Timestamps: TypeAlias = Literal["segment", "word", "char"]
+"""What subtitles and tables show at a time."""
 
 
 def as_dict(key: str, timed: Timed) -> dict[str, Any]:

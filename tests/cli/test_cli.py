@@ -34,9 +34,9 @@ def test_json_has_whispers_shape(clips: Path, capsys: pytest.CaptureFixture[str]
     assert list(result) == ["audio", "text", "segments", "model", "decoder", "duration"]
     assert (result["audio"], result["model"], result["duration"]) == (name, "digits", 2.975)
     (segment,) = result["segments"]
-    assert list(segment) == ["id", "start", "end", "text", "words"]
+    assert list(segment) == ["id", "start", "end", "text", "avg_logprob", "words"]
     assert segment["text"] == result["text"] == "THREE ONE FOUR ONE FIVE NINE"
-    assert [word["word"] for word in segment["words"]] == segment["text"].split()
+    assert [word["word"] for word in segment["words"]] == [f" {word}" for word in segment["text"].split()]
     assert list(segment["words"][0]) == ["word", "start", "end", "probability"]
     assert (segment["start"], segment["end"]) == (segment["words"][0]["start"], segment["words"][-1]["end"])
 

@@ -57,6 +57,7 @@ def test_no_command_that_reads_sound_is_without_it() -> None:
     silent = {
         "benchmark",
         "inspect",
+        "models",
         "convert",
         "compare",
         "vectors",

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from judging import assert_close64, assert_float32_honest, scale_error
 from originals import TINY, TINY_D, original, run_original, samples_for, twin
+from sewnp.fast import ENGINES
 from sewnp.layers import ACTIVATIONS
-from sewnp.model import ENGINES
 
 COMMON: dict[str, list[Any]] = {
     "head": [None, "ctc", "classification", "weighted"],

@@ -463,11 +463,17 @@ def test_samples_that_are_no_sound_are_said_to_be_none(tmp_path):
 @pytest.mark.parametrize(
     ("audio", "cause"),
     [
-        (b"RIFF", r"found bytes; io\.BytesIO\(...\) makes a file of a file's bytes"),
-        (bytearray(b"RIFF"), "found bytearray; io.BytesIO"),
-        ({"array": np.zeros(9), "sampling_rate": 16000}, r'found a dict; give its \["array"\], and its rate as sampling_rate'),
-        (["a.wav", "b.wav"], r"audio: expected one clip, found a list of 2 \(str ...\); transcribe_many takes several"),
-        ([np.zeros(900), np.zeros(900)], r"expected one clip, found a list of 2 \(ndarray ...\); transcribe_many takes several"),
+        (b"RIFF", "audio bytes: not audio that can be decoded"),
+        (bytearray(), "audio bytes: the file is empty"),
+        ({"array": np.zeros(9)}, r'audio: expected "array" or "raw" and "sampling_rate" in a dict, found \[\'array\'\]'),
+        ({"path": "a.wav", "sampling_rate": 16000}, r'expected "array" or "raw" and "sampling_rate" in a dict, found'),
+        ({"array": [0.0], "raw": [0.0], "sampling_rate": 16000}, r'expected "array" or "raw" and'),
+        ({"array": "a.wav", "sampling_rate": 16000}, "expected samples in a dict, found 'a.wav' as \"array\""),
+        (
+            ["a.wav", "b.wav"],
+            r"audio: expected one clip, found a list of 2 \(str ...\); transcribe and transcribe_many take several",
+        ),
+        ([np.zeros(900), np.zeros(900)], r"expected one clip, found a list of 2 \(ndarray ...\); transcribe and"),
         ((np.zeros(900), np.zeros(800)), r"expected one clip, found a tuple of 2 \(ndarray ...\)"),
         ([[0.0, 0.1], [0.2, 0.3]], r"expected one clip, found a list of 2 \(list ...\)"),
         ([Path("a.wav")], r"expected one clip, found a list of 1 \(\w*Path ...\)"),

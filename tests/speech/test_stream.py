@@ -121,7 +121,7 @@ def test_samples_are_a_recording_too():
         blocks = list(recording.blocks())
         assert {len(block) for block in blocks[:-1]} == {16000}
         np.testing.assert_array_equal(np.concatenate(blocks), resample(x, 8000, 16000))
-    with open_recording(np.int16([0, 16384])) as recording:
+    with open_recording(np.int16([0, 16384]), sampling_rate=16000) as recording:
         np.testing.assert_array_equal(recording.read(), as_waveform([0, 0.5]))
 
 

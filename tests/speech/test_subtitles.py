@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sewnp.errors import InputError
 from sewnp.speech import cues
+from sewnp.speech.cues import Layout
 from sewnp.speech.formats import FORMATS, format_transcript, one_line, subtitles, to_json, to_srt, to_tsv, to_txt, to_vtt
 from sewnp.speech.transcript import Transcript
 from sewnp.speech.words import Character, Word
@@ -204,7 +205,7 @@ def test_json_names_what_it_is_of_and_lists_characters_on_request() -> None:
 @given(transcripts())
 def test_json_segments_are_the_cues(transcript: Transcript) -> None:
     segments = json.loads(to_json(transcript))["segments"]
-    words = [word["word"] for segment in segments for word in segment["words"]]
+    words = [word["word"].removeprefix(" ") for segment in segments for word in segment["words"]]
     assert words == [word.text for word in transcript.words]
     for segment in segments:
         assert (segment["start"], segment["end"]) == (segment["words"][0]["start"], segment["words"][-1]["end"])
@@ -227,3 +228,81 @@ def test_names_that_are_none() -> None:
         format_transcript(LONG, "xml")
     with pytest.raises(InputError, match=r"timestamps: expected one of \('segment', 'word', 'char'\), found 'line'"):
         subtitles(LONG, "line")  # type: ignore[arg-type]
+
+
+WORDS = ["ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX"]
+LINED = Transcript(" ".join(WORDS), tuple(Word(word, 0.2 * i, 0.2 * i + 0.1, 0.5) for i, word in enumerate(WORDS)), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        (Layout(), [("ONE TWO THREE FOUR FIVE SIX",)]),
+        (Layout(max_line_width=7), [("ONE TWO", "THREE"), ("FOUR", "FIVE"), ("SIX",)]),
+        (Layout(max_line_width=7, max_line_count=1), [("ONE TWO",), ("THREE",), ("FOUR",), ("FIVE",), ("SIX",)]),
+        (Layout(max_line_width=7, max_line_count=9), [("ONE TWO", "THREE", "FOUR", "FIVE", "SIX")]),
+        (Layout(max_words_per_line=1), [(word,) for word in WORDS]),
+        (Layout(max_words_per_line=4), [("ONE TWO THREE FOUR",), ("FIVE SIX",)]),
+        (Layout(max_line_width=1, max_line_count=1), [(word,) for word in WORDS]),
+    ],
+)
+def test_what_fits_into_a_cue(layout: Layout, expected: list[tuple[str, ...]]) -> None:
+    assert [cue.lines for cue in subtitles(LINED, "segment", layout)] == expected
+    assert [tuple(text.split("\n")) for _, _, text in read_srt(to_srt(LINED, layout=layout))] == expected
+    assert format_transcript(LINED, "vtt", layout=layout) == to_vtt(LINED, layout=layout)
+
+
+@given(transcripts(), st.integers(1, 60), st.integers(1, 4), st.none() | st.integers(1, 5))
+def test_no_word_is_lost_in_any_layout(transcript: Transcript, width: int, count: int, words: int | None) -> None:
+    layout = Layout(width, count, words)
+    made = cues.cut(transcript.words, layout)
+    assert [word for cue in made for word in cue] == list(transcript.words)
+    for cue in made:
+        assert len(cue) == 1 or len(cues.lines(cue, layout)) <= count
+        assert words is None or len(cue) <= words
+
+
+@given(transcripts())
+def test_highlighted_cues_fill_their_cue(transcript: Transcript) -> None:
+    plain, marked = subtitles(transcript), subtitles(transcript, layout=Layout(highlight_words=True))
+    assert {cue.lines for cue in marked} == {cue.lines for cue in plain}
+    for cue in plain:
+        parts = [part for part in marked if cue.start <= part.start and part.end <= cue.end]
+        assert (parts[0].start, parts[-1].end) == (cue.start, cue.end)
+        assert all(a.end == b.start for a, b in pairwise(parts))
+        assert all(part.start < part.end for part in parts)
+    assert to_srt(transcript, layout=Layout(highlight_words=True)).count("<u>") == sum(cue.underlined is not None for cue in marked)
+
+
+def test_a_word_is_underlined_while_it_is_said() -> None:
+    two = Transcript("A <B", (Word("A", 0.0, 0.1, 0.5), Word("<B", 0.3, 0.4, 0.5)), 1.0)
+    marked = to_vtt(two, layout=Layout(highlight_words=True))
+    assert "<u>A</u> &lt;B" in marked
+    shown = [(cue.start, cue.end, cue.underlined) for cue in subtitles(two, layout=Layout(highlight_words=True))]
+    assert shown == [(0, 100, 0), (100, 300, None), (300, 400, 1), (400, 833, None)]
+    assert "A <u>&lt;B</u>" in marked
+    assert "<u>" not in to_vtt(two, "word", Layout(highlight_words=True))
+
+
+@pytest.mark.parametrize("name", ["max_line_width", "max_line_count", "max_words_per_line"])
+def test_layouts_that_are_none(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: expected a whole number of 1 or more, found 0"):
+        Layout(**{name: 0})
+
+
+def test_a_long_text_is_a_segment_a_line() -> None:
+    words = (Word("A", 0.0, 0.1, 0.5), Word("B", 0.2, 0.3, 0.5), Word("C", 20.0, 20.1, 0.5))
+    assert to_txt(Transcript("A B C", words, 30.0)) == "A B C\n"
+    assert to_txt(Transcript("A B C", words, 30.1)) == "A B\nC\n"
+    assert to_txt(Transcript("A B, C", words, 30.1)) == "A B, C\n"  # cleaned up: no longer its words
+    assert to_txt(Transcript("", (), 60.0)) == "\n"
+
+
+def whispers_lines(result: dict) -> list[str]:
+    """What whisper's writers make of a segment's words (whisper/utils.py: joined as they stand, the first without its space)."""
+    return ["".join(word["word"] for word in segment["words"]).strip() for segment in result["segments"]]
+
+
+def test_whispers_writers_read_the_words() -> None:
+    result = json.loads(to_json(LINED))
+    assert whispers_lines(result) == [segment["text"].strip() for segment in result["segments"]] == [LINED.text]

@@ -13,7 +13,7 @@ from transformers import Wav2Vec2CTCTokenizer
 
 from sewnp.decoding import BeamSearch, LanguageModel, Spelling
 from sewnp.errors import InputError
-from sewnp.speech import CTCTokenizer, Transcript, Word, transcript_from_logits, vocabulary_spelling
+from sewnp.speech import Character, CTCTokenizer, Transcript, Word, transcript_from_logits, vocabulary_spelling
 
 DIGITS = Path(__file__).parents[2] / "sewnp" / "pretrained" / "digits"
 HOP = Fraction(320, 16000)
@@ -166,8 +166,8 @@ def test_whispers_shape():
                 "end": 1.0,
                 "text": "THREE ONE",
                 "words": [
-                    {"word": "THREE", "start": 0.1, "end": 0.5, "probability": 0.875},
-                    {"word": "ONE", "start": 0.75, "end": 1.0, "probability": 0.5},
+                    {"word": " THREE", "start": 0.1, "end": 0.5, "probability": 0.875},
+                    {"word": " ONE", "start": 0.75, "end": 1.0, "probability": 0.5},
                 ],
             }
         ],
@@ -175,6 +175,12 @@ def test_whispers_shape():
         "duration": 1.25,
     }
     assert list(found) == ["text", "segments", "model", "duration"]
+
+
+def test_the_mean_of_the_characters_log_probabilities():
+    characters = (Character("A", 0.0, 0.5, 0.5), Character("B", 0.5, 1.0, 0.0))
+    (segment,) = Transcript("AB", (Word("AB", 0.0, 1.0, 0.25, characters),), 1.0, characters).to_dict()["segments"]
+    assert segment["avg_logprob"] == pytest.approx((np.log(0.5) + np.log(1e-38)) / 2)
 
 
 def test_what_is_not_known_is_not_there():
