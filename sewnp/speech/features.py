@@ -62,6 +62,16 @@ class FeatureExtractor:
                 f"padding_side: expected 'right', found {brief(self.padding_side)}; padding on the left is not built, because in"
                 " transformers it normalises with the padding and overwrites the clip's end"
             )
+        own = self.extra.get("sewnp", {})
+        if not isinstance(own, Mapping):
+            raise ConfigError(f"sewnp: expected an object, found {brief(own)}")
+        if not isinstance(own.get("segment", False), bool):
+            raise ConfigError(f"sewnp.segment: expected true or false, found {brief(own['segment'])}")
+
+    @property
+    def segment(self) -> bool:
+        """Whether recordings are cut at their pauses before they are transcribed: ``"sewnp": {"segment": true}`` in the file, a key of ours."""
+        return bool(self.extra.get("sewnp", {}).get("segment", False))
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "FeatureExtractor":
