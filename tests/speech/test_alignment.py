@@ -14,7 +14,6 @@ from sewnp import plots
 from sewnp.ctc import ctc_loss
 from sewnp.errors import InputError, TokenizerError
 from sewnp.layers import log_softmax
-from sewnp.long import window_frames
 from sewnp.speech import Alignment, CTCTokenizer, Word, align_logits, delimiter_id, read_audio, spell, spelling_tokens, textgrid
 
 VOCAB = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "A": 5, "B": 6, "'": 7}
@@ -187,8 +186,7 @@ def test_a_long_clip_is_read_in_the_windows_of_transcribe(digits, clips):
     near = [abs(a.start - b.start) <= 0.08 for a, b in zip(found.words, heard.words, strict=True)]
     assert np.mean(near) == 1
     with sewnp.speech.open_recording(waveform, target=16000, sampling_rate=16000) as recording:
-        frames = window_frames(digits.config, 16000, None, None)
-        logits, _ = digits._long_logits(recording, *frames, lambda *_: None)
+        logits, _ = digits.recording_logits(recording)
     told = {"seconds_per_frame": Fraction(digits.config.hop, 16000), "duration": found.duration}
     assert align_logits(logits, heard.text, digits.tokenizer, **told) == found
 
