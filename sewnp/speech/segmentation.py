@@ -151,7 +151,8 @@ def _frames(blocks: Iterable[Array], size: int) -> Iterator[Array]:
     for block in blocks:
         held = np.concatenate([held, block]) if len(held) else block
         whole = max(0, len(held) // size - 1)  # one stays: it may be the last
-        yield from held[: whole * size].reshape(whole, size)
+        for start in range(0, whole * size, size):
+            yield held[start : start + size]
         held = held[whole * size :]
     if len(held):
         yield held
