@@ -8,6 +8,8 @@ those statistics, once to run the network, with attention alone in windows.  The
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -18,7 +20,10 @@ from sewnp.fast import limited
 from sewnp.inputs import check_attention
 from sewnp.networks import Moments, Parts, WindowMoments, convolution_moments, ctc_logits, windowed_states
 from sewnp.speech.features import VARIANCE_EPS
+from sewnp.speech.segmentation import speech_segments
+from sewnp.speech.spelling import delimiter_id
 from sewnp.speech.stream import Recording
+from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.types import Array, Weights
 
 WINDOW = 30.0
@@ -26,9 +31,14 @@ WINDOW = 30.0
 OVERLAP = 3.0
 """Seconds at each side of a window that are seen by it and kept by its neighbour."""
 
+FRAME = 0.02
+"""Seconds, about, whose power is measured at once where pauses are sought."""
+
 Progress: TypeAlias = Callable[[float, float | None], None]
 """Called with the seconds done and the seconds in all, None where the length is not known yet."""
 
+_IMPOSSIBLE = -100.0
+"""A logit beside 0: its probability is less than float32 can add to 1."""
 _ENDLESS = 2.0**32
 """Seconds, more than any recording has: what is longer still is no number of samples."""
 
@@ -184,6 +194,63 @@ def _normalised(blocks: Iterable[Array], found: Survey, dtype: np.dtype[np.float
         yield ((block - mean) / scale).astype(dtype, copy=False)
     if count < found.samples:
         raise AudioError(f"{found.name}: changed while it was read: {found.samples} samples at first, then {count}")
+
+
+def check_compat(compat: str | None, segment: bool | None) -> str | None:
+    """``compat`` as it is.  Raises InputError for another than "transformers" and None, and for segments that are none of its."""
+    if compat not in ("transformers", None):
+        raise InputError(f"compat: expected 'transformers' or None, found {brief(compat)}")
+    if not isinstance(segment, bool | None):
+        raise InputError(f"segment: expected True, False or None, found {brief(segment)}")
+    if segment and compat is not None:
+        raise InputError("segment: expected None or False with compat='transformers', whose pipeline does not cut at pauses")
+    return compat
+
+
+def segmented_logits(
+    recording: Recording,
+    run: Callable[[Recording], tuple[Array, int]],
+    config: Config,
+    tokenizer: CTCTokenizer | None,
+    *,
+    dtype: np.dtype[np.floating],
+    rate: int,
+    progress: Progress = quietly,
+) -> tuple[Array, int]:
+    """Logits of a recording whose segments (:mod:`sewnp.speech.segmentation`) are run each for itself.  -> (T, V), and the number of samples
+
+    run: a recording to its logits and its number of samples.  Every frame keeps its place in the whole.  Frames between segments are
+    blanks beyond doubt, and the middle one is the delimiter of words, where the vocabulary has one.  A single segment that is the
+    whole recording gives what ``run`` gives.
+    """
+    samples = 0
+
+    def counted() -> Iterator[Array]:
+        nonlocal samples
+        for block in recording.blocks():
+            samples += len(block)
+            yield block
+
+    parts: list[tuple[int, Array]] = []
+    for segment in speech_segments(counted(), rate=rate, frame=max(1, round(FRAME * rate / config.hop)) * config.hop):
+        logits, count = run(Recording(recording.name, partial(_once, segment.waveform)))
+        parts.append((segment.start // config.hop, logits))
+        progress((segment.start + count) / rate, None)
+    whole = np.full((config.frames(samples), config.vocab_size), _IMPOSSIBLE, dtype)
+    whole[:, config.pad_token_id or 0] = 0.0
+    for start, logits in parts:
+        whole[start : start + len(logits)] = logits
+    delimiter = None if tokenizer is None else delimiter_id(tokenizer, vocab_size=config.vocab_size)
+    for (start, logits), (after, _) in pairwise(parts):
+        before = start + len(logits)
+        if delimiter is not None and before < after:
+            whole[(before + after) // 2] = _IMPOSSIBLE
+            whole[(before + after) // 2, delimiter] = 0.0
+    return whole, samples
+
+
+def _once(waveform: Array) -> Iterator[Array]:
+    yield waveform
 
 
 def pipeline_logits(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +14,14 @@ import numpy.typing as npt
 from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
 from sewnp.decoding import BeamSearch
-from sewnp.errors import AudioError, InputError, TokenizerError, brief, check_whole, printable
+from sewnp.errors import AudioError, InputError, TokenizerError, check_whole, printable
 from sewnp.explain import explain
 from sewnp.fast import ClipGradients, Engine, FastTrunk, default_threads, limited
 from sewnp.gradients import ClipGradient, Dropout, Gradients, compute_gradients, plain_clip_gradients
 from sewnp.inputs import about, as_array, calmly, check_arguments, check_channels
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen, unseen_vjp
-from sewnp.long import Progress, pipeline_logits, quietly, run_recording, window_frames
+from sewnp.long import Progress, check_compat, pipeline_logits, quietly, run_recording, segmented_logits, window_frames
 from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
 from sewnp.parameters import Head
 from sewnp.speech import CTCTokenizer, FeatureExtractor, Features, Labels, Recording, open_recording, spell
@@ -181,6 +181,7 @@ class Model:
         overlap: float | tuple[float, float] | None = None,
         compat: Literal["transformers"] | None = None,
         decoder: BeamSearch | None = None,
+        segment: bool | None = None,
         progress: Progress | None = None,
         allow_truncated: bool = False,
     ) -> Transcript:
@@ -191,6 +192,9 @@ class Model:
         sampling_rate: of samples given as an array, in Hz; by default the model's own.  A clip shorter than one squeezed frame has an
         empty text.  progress: called with the seconds done and the seconds in all, None while nobody knows.  allow_truncated: transcribe
         what there is of a file that was cut short or is damaged, with an AudioWarning that says what is missing.
+
+        segment: cut at pauses (:mod:`sewnp.speech.segmentation`), and run each piece as a clip of its own; by default where the model's
+        folder asks for it.  Times stay those of the recording, and a clip that is one piece gives the same either way.
 
         window, overlap: a clip of more than ``window`` seconds (30) is read in blocks, normalised and convolved as the whole that it is;
         attention alone sees a window at a time, of which the ``overlap`` (3) seconds at inner edges are left to the neighbour.  Memory does
@@ -203,13 +207,11 @@ class Model:
         tokenizer, rate, tell = self._ctc_tokenizer("transcribing"), self.feature_extractor.sampling_rate, progress or quietly
         with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
             tell(0.0, None)
-            if compat == "transformers":
+            if check_compat(compat, segment) == "transformers":
                 run, hop = partial(self._logits, recording.name), self.config.hop
                 logits, samples = pipeline_logits(recording, run, hop=hop, rate=rate, chunk=window, stride=overlap, progress=tell)
-            elif compat is None:
-                logits, samples = self.recording_logits(recording, window=window, overlap=overlap, progress=tell)
             else:
-                raise InputError(f"compat: expected 'transformers' or None, found {brief(compat)}")
+                logits, samples = self.recording_logits(recording, window=window, overlap=overlap, segment=segment, progress=tell)
         tell(samples / rate, samples / rate)
         frame, duration = Fraction(self.config.hop, rate), samples / rate
         with about(recording.name):
@@ -222,17 +224,22 @@ class Model:
         *,
         window: float | None = None,
         overlap: float | tuple[float, float] | None = None,
+        segment: bool | None = False,
         progress: Progress = quietly,
     ) -> tuple[Array, int]:
-        """Logits (T, V) of a recording of any length at the model's rate, run as ``transcribe`` runs it, and its samples.  Arguments as there."""
+        """Logits (T, V) of a recording of any length at the model's rate, and its samples.  Arguments as for ``transcribe``."""
         rate = self.feature_extractor.sampling_rate
+        frames = window_frames(self.config, rate, window, overlap)
+        if self.feature_extractor.segment if segment is None else segment:
+            run = partial(self.recording_logits, window=window, overlap=overlap)
+            return segmented_logits(recording, run, self.config, self.tokenizer, dtype=self.dtype, rate=rate, progress=progress)
         return run_recording(
             recording,
             self.config,
             self.weights,
             rate=rate,
             normalise=self.feature_extractor.do_normalize,
-            window=window_frames(self.config, rate, window, overlap),
+            window=frames,
             whole=partial(self._logits, recording.name),
             parts=self._parts,
             plain=self.engine == "textbook",
@@ -329,8 +336,7 @@ class Model:
         if "packed" not in vars(self):
             threads = default_threads() if self.threads is None else self.threads
             vars(self).setdefault("packed", FastTrunk(self.config, self.weights[self.config.prefix], threads=threads))
-        packed: FastTrunk = vars(self)["packed"]
-        return packed
+        return cast(FastTrunk, vars(self)["packed"])
 
     def _parts(self, moments: Moments | None) -> Parts:
         """What runs a long clip in parts.  moments: of its first convolution, where that is normalised over time"""

@@ -82,7 +82,7 @@ def test_statistics_are_those_of_the_whole(norm, normalise, offset):
 
 def test_progress_counts_to_the_end(digits, joined):
     told = []
-    digits.transcribe(joined, window=4.0, overlap=0.5, progress=lambda done, total: told.append((done, total)))
+    digits.transcribe(joined, window=4.0, overlap=0.5, segment=False, progress=lambda done, total: told.append((done, total)))
     seconds = len(joined) / 16000
     assert told[0] == (0.0, None)
     assert {total for _, total in told[1:]} == {seconds}
@@ -91,7 +91,7 @@ def test_progress_counts_to_the_end(digits, joined):
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     for compat in (None, "transformers"):
         told.clear()
-        digits.transcribe(joined[:20000], compat=compat, progress=lambda done, total: told.append((done, total)))
+        digits.transcribe(joined[:20000], compat=compat, segment=False, progress=lambda done, total: told.append((done, total)))
         assert told == [(0.0, None), (1.25, 1.25)]
 
 
@@ -143,7 +143,7 @@ def test_a_window_beyond_memory(monkeypatch):
     digits = sewnp.load("digits", engine="textbook")
     monkeypatch.setattr("sewnp.inputs.memory", lambda: 2**20)
     with pytest.raises(InputError, match=r"window: attention over 480080 samples at once needs about .* GiB of memory"):
-        digits.transcribe(np.zeros(16000 * 31, np.float32))
+        digits.transcribe(np.zeros(16000 * 31, np.float32), segment=False)
 
 
 def test_an_endless_window_is_one_piece(digits, joined):
@@ -160,6 +160,8 @@ def test_short_clips_are_empty(digits):
         ([], {}),
         (["--window", "20"], {"window": 20.0}),
         (["--window", "20", "--overlap", "2.5"], {"window": 20.0, "overlap": 2.5}),
+        (["--segment"], {"segment": True}),
+        (["--no-segment"], {"segment": False}),
         (["--compat", "transformers", "--window", "10", "--overlap", "4,2"], {"compat": "transformers", "window": 10.0, "overlap": (4.0, 2.0)}),
     ],
 )  # fmt: skip

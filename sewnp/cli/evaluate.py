@@ -12,6 +12,7 @@ from sewnp.batch import Result
 from sewnp.cli.clips import Bar, add_format, add_jobs, add_model, add_threads, in_processes, until_interrupted
 from sewnp.cli.decoding import OPTIONS, add_decoder_options, check_decoder_options, decoder, decoder_files, decoder_name
 from sewnp.cli.evaluate_table import classification_table, ctc_table
+from sewnp.cli.long import add_segment_option
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
@@ -77,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_format(parser, "table", "json", help="what to print")
     parser.add_argument("--plot", metavar="FILE", help="draw the confusion matrix (classification only; extra: plots)")
     add_decoder_options(parser)
+    add_segment_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,9 +89,13 @@ def run(options: argparse.Namespace) -> int:
     utterances = read_test_set(options.path, task=options.task)
     check_columns(utterances, options.by)
     _check_outputs(options, utterances)
-    keywords = {"allow_truncated": options.allow_truncated} | ({"decoder": search} if options.task == "ctc" else {})
-    recognize = recognizer(model, options.task, **keywords, **in_processes(options.jobs, len(utterances), ordered=False))
+    keywords: dict[str, Any] = {"allow_truncated": options.allow_truncated}
     made_by = {"task": options.task, "model": model.fingerprint(), "decoder": decoder_name(search)}
+    if options.task == "ctc":
+        segment = model.feature_extractor.segment if options.segment is None else options.segment
+        keywords |= {"decoder": search, "segment": segment}
+        made_by["segment"] = "at pauses" if segment else "no"
+    recognize = recognizer(model, options.task, **keywords, **in_processes(options.jobs, len(utterances), ordered=False))
     results = ResultsFile(Path(options.output), made_by, resume=options.resume) if options.output else None
     with Bar(len(utterances) - (len(results.done) if results else 0)) as progress:
 
@@ -116,7 +122,7 @@ def _check(options: argparse.Namespace) -> None:
             options.refuse("argument --plot: expected with --task classification, whose confusion matrix it draws")
         check_decoder_options(options)
     else:
-        for name in OPTIONS:
+        for name in (*OPTIONS, "segment"):
             if getattr(options, name) is not None:
                 options.refuse(f"argument --{name.replace('_', '-')}: expected with --task ctc alone")
         if options.normalize != "basic":

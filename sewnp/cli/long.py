@@ -1,4 +1,4 @@
-"""The options that say how long recordings are cut, shared by the commands that transcribe."""
+"""The options that say where long recordings are cut, shared by the commands that transcribe."""
 
 import argparse
 from typing import Any
@@ -7,8 +7,9 @@ from sewnp.long import OVERLAP, WINDOW
 
 
 def add_window_options(parser: argparse.ArgumentParser) -> None:
-    """--window, --overlap and --compat, in a group of their own."""
+    """--segment, --window, --overlap and --compat, in a group of their own."""
     group = parser.add_argument_group("long recordings")
+    add_segment_option(group)
     group.add_argument(
         "--window",
         type=_seconds,
@@ -29,13 +30,25 @@ def add_window_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_segment_option(parser: argparse._ActionsContainer) -> None:
+    """--segment and --no-segment."""
+    parser.add_argument(
+        "--segment",
+        action=argparse.BooleanOptionalAction,
+        help="cut at pauses of half a second, and run what lies between as clips of their own; times stay those of the recording"
+        " (default: what the model's folder asks for; digits and digits-d do)",
+    )
+
+
 def window_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was chosen, as keyword arguments of ``Model.transcribe``."""
-    return {name: getattr(options, name) for name in ("window", "overlap", "compat") if getattr(options, name) is not None}
+    return {name: value for name in ("window", "overlap", "compat", "segment") if (value := getattr(options, name)) is not None}
 
 
 def check_window_options(options: argparse.Namespace) -> None:
     """What can be known to be wrong of any recording and any model is wrong usage."""
+    if options.segment and options.compat is not None:
+        options.refuse("argument --segment: expected without --compat: the pipeline does not cut at pauses")
     if options.overlap is None:
         return
     if options.compat is not None and options.window is None:

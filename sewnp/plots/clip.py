@@ -32,10 +32,10 @@ def plot_clip(
 ) -> Any:
     """Run a model on a recording, and draw :func:`plot_transcript` of it with the attention of some layers and heads -> Figure.
 
-    The words are those of ``Model.transcribe``, found in windows where the recording is long; of such a one the attention over its first
-    window is drawn, as of a clip by itself.  layers, heads: counted from 0; by default the first layer, a middle one and the last, and
-    the first :data:`HEADS` heads.  No layers, no attention.  Memory does not grow with the recording, the logits excepted.
-    allow_truncated: as for ``Model.transcribe``.
+    The words are those of ``Model.transcribe``, found between pauses where the model's folder asks for it, and in windows where a piece is
+    long; of a long recording the attention over its first window is drawn, as of a clip by itself.  layers, heads: counted from 0; by
+    default the first layer, a middle one and the last, and the first :data:`HEADS` heads.  No layers, no attention.  Memory does not grow
+    with the recording, the logits excepted.  allow_truncated: as for ``Model.transcribe``.
 
     Raises InputError for layers and heads that the model does not have, for a model without a CTC head or a vocabulary, and for
     attention that does not fit into this machine's memory; AudioError for audio that cannot be used or is too short.
@@ -53,7 +53,7 @@ def plot_clip(
         if len(beginning) < config.minimum_samples:
             raise AudioError(f"{recording.name}: expected at least {config.minimum_samples} samples, found {len(beginning)}")
         attentions, step = _attentions(model, beginning, layers, heads) if layers else ({}, 1)
-        logits, samples = model.recording_logits(recording)
+        logits, samples = model.recording_logits(recording, segment=None)
         with about(recording.name):
             transcript = transcript_from_logits(logits, tokenizer, seconds_per_frame=frame, duration=samples / rate)
         waveform = recording.beginning(ceil(seconds_drawn(transcript) * rate))

@@ -1,9 +1,10 @@
 """Everything between a recording and the network, and between the network and a text.
 
-A recording becomes a waveform (:mod:`~sewnp.speech.audio`), the waveform becomes features (:mod:`~sewnp.speech.features`), the
-network makes logits of them, one row every few hundred samples.  Greedy decoding spells these (:mod:`~sewnp.speech.tokenizer`) and
-tells when each word was said (:mod:`~sewnp.speech.transcript`); where the text is known, alignment tells it better
-(:mod:`~sewnp.speech.alignment`).  Transcripts become files in :mod:`~sewnp.speech.formats`.  Nothing here knows the network.
+A recording becomes a waveform (:mod:`~sewnp.speech.audio`), cut at its pauses where that is wanted (:mod:`~sewnp.speech.segmentation`);
+the waveform becomes features (:mod:`~sewnp.speech.features`), and the network makes logits of them, one row every few hundred samples.
+Greedy decoding spells these (:mod:`~sewnp.speech.tokenizer`) and tells when each word was said (:mod:`~sewnp.speech.transcript`); where
+the text is known, alignment tells it better (:mod:`~sewnp.speech.alignment`).  Transcripts become files in
+:mod:`~sewnp.speech.formats`.  Nothing here knows the network.
 
 >>> import numpy as np
 >>> from sewnp.speech import CTCTokenizer, FeatureExtractor, transcript_from_logits
@@ -25,6 +26,7 @@ from sewnp.speech.features import FeatureExtractor, Features
 from sewnp.speech.formats import Cue, format_transcript, subtitles
 from sewnp.speech.labels import Labels
 from sewnp.speech.resampling import resample, resampled
+from sewnp.speech.segmentation import Segment, speech_segments
 from sewnp.speech.spelling import Spelled, delimiter_id, spell, spelling_tokens, vocabulary_spelling
 from sewnp.speech.stream import Recording, audio_seconds, open_recording, read_audio
 from sewnp.speech.textgrid import textgrid
@@ -43,6 +45,7 @@ __all__ = [
     "Layout",
     "Offsets",
     "Recording",
+    "Segment",
     "Span",
     "Spelled",
     "Transcript",
@@ -57,6 +60,7 @@ __all__ = [
     "read_audio",
     "resample",
     "resampled",
+    "speech_segments",
     "spell",
     "spelling_tokens",
     "subtitles",

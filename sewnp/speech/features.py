@@ -62,10 +62,19 @@ class FeatureExtractor:
                 f"padding_side: expected 'right', found {brief(self.padding_side)}; padding on the left is not built, because in"
                 " transformers it normalises with the padding and overwrites the clip's end"
             )
-
+        own = self.extra.get("sewnp", {})
+        if not isinstance(own, Mapping):
+            raise ConfigError(f"sewnp: expected an object, found {brief(own)}")
+        if not isinstance(own.get("segment", False), bool):
+            raise ConfigError(f"sewnp.segment: expected true or false, found {brief(own['segment'])}")
         held = {key: kept for key, kept in self.extra.items() if _KIND.get(key) != kept}
         for name, plain in {"sampling_rate": rate, "padding_value": value, "feature_size": 1, "extra": held}.items():
             object.__setattr__(self, name, plain)  # NumPy's numbers are none for JSON
+
+    @property
+    def segment(self) -> bool:
+        """Whether recordings are cut at their pauses before they are transcribed: ``"sewnp": {"segment": true}`` in the file, a key of ours."""
+        return bool(self.extra.get("sewnp", {}).get("segment", False))
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "FeatureExtractor":

@@ -56,6 +56,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         ("evaluate a.tsv --task classification --hotwords A", "argument --hotwords: expected with --task ctc alone"),
         ("transcribe a.wav --resume", "argument --resume: expected with -o DIR"),
         ("transcribe a.wav --compat transformers --overlap 1", "argument --overlap: expected with --window"),
+        ("transcribe a.wav --compat transformers --segment", "argument --segment: expected without --compat"),
+        ("evaluate a.tsv --task classification --no-segment", "argument --segment: expected with --task ctc alone"),
         ("transcribe a.wav --overlap 1,2", "argument --overlap: LEFT,RIGHT are expected with --compat transformers alone"),
         ("transcribe a.wav --window 4 --overlap 2", "argument --window: expected more than its overlaps, found 4 and 4 seconds"),
         ("transcribe a.wav --window inf --overlap inf", "argument --window: expected more than its overlaps, found inf"),

@@ -1,6 +1,7 @@
 """A recording of any length is drawn in bounded memory and room: in rows, and what is not drawn is said."""
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sewnp.fast import FastTrunk
 from sewnp.long import WINDOW
 from sewnp.networks import run as network_run
 from sewnp.plots import clip as drawing
-from sewnp.speech import Transcript, Word
+from sewnp.speech import FeatureExtractor, Transcript, Word
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -65,8 +66,9 @@ def test_without_layers_no_attention_is_computed_and_the_textbook_does_not_run(
 
     monkeypatch.setattr(drawing, "_attentions", refused)
     monkeypatch.setattr(sewnp.Model, "__call__", refused)
-    assert isinstance(digits._fast, FastTrunk)
-    assert len(plots.plot_clip(digits, minute, layers=[]).axes) % 2 == 0
+    uncut = replace(digits, feature_extractor=FeatureExtractor())  # in windows alone: what lies between pauses is run as a clip is
+    assert isinstance(uncut._fast, FastTrunk)
+    assert len(plots.plot_clip(uncut, minute, layers=[]).axes) % 2 == 0
 
 
 def test_attention_is_never_over_more_than_a_window(minute: str, digits: sewnp.Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +81,7 @@ def test_attention_is_never_over_more_than_a_window(minute: str, digits: sewnp.M
 
     monkeypatch.setattr("sewnp.model.run", measured)
     plots.plot_clip(digits, minute, layers=[0], heads=[0])
-    assert lengths == [WINDOW * 16000]
+    assert lengths[0] == max(lengths) == WINDOW * 16000
 
 
 def test_attention_that_does_not_fit_is_refused_before_anything_is_run(
