@@ -13,5 +13,6 @@ Engine: TypeAlias = Literal["fast", "textbook"]
 """What a model computes with."""
 
 ENGINES: tuple[Engine, ...] = ("fast", "textbook")
+"""All of them, the default in float32 first."""
 
 __all__ = ["ENGINES", "ClipGradients", "Engine", "FastTrunk", "default_threads", "limited", "one_blas_thread"]
