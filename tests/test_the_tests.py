@@ -538,8 +538,8 @@ MUTANTS = [
     Mutant(
         "results taken for those of the clips in order",
         "evaluation/run.py:evaluate",
-        "utterance = waiting[result.index]",
-        "utterance = waiting[len(done) + len(failed)]",
+        "utterance = sent[result.index]",
+        "utterance = sent[len(done) + len(failed)]",
         "evaluation/test_results.py::test_results_in_any_order_are_those_of_their_clips",
     ),
     Mutant(

@@ -25,7 +25,7 @@ SECONDS = 6.0
 _HARNESS = """
 import json, os, resource, signal, sys, time
 from pathlib import Path
-import numpy as np, scipy.signal, soundfile
+import numpy as np, safetensors.numpy, scipy.signal, soundfile  # all that may be read later, while it may be read
 import sewnp
 from sewnp.checkpoints import open_file, open_tensors, read_checkpoint
 from sewnp.files import read_json
