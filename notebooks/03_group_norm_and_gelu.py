@@ -16,7 +16,7 @@ from scipy.special import erf, erfc
 
 import sewnp
 from sewnp import plots
-from sewnp.layers import conv1d, group_norm, layer_norm
+from sewnp.layers import conv1d, group_norm, layer_norm, normalization
 from sewnp.layers.activations import gelu, gelu_tanh, relu
 from sewnp.speech import read_audio
 
@@ -78,7 +78,7 @@ axes[0].set_ylabel("channel")
 # we will meet later, are layer norms. Here are both:
 
 # %%
-show_source(group_norm, layer_norm)
+show_source(group_norm, normalization._over_time, layer_norm, normalization._over_channels)
 
 # %% [markdown]
 # `eps` is a small number, 1e-5, under the root: a channel that does not vary is not divided by zero. (The strange part about

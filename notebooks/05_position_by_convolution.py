@@ -19,6 +19,7 @@ from sewnp import plots
 from sewnp.layers import (
     activation,
     conv1d,
+    convolution,
     convolutional_position_embedding,
     grouped_conv1d,
     weight_norm,
@@ -238,7 +239,7 @@ assert moved.tolist() == list(range(30, 40))
 # where $v_k$ is all 1,600 numbers of tap $k$ and $\lVert v_k \rVert$ is the root of the sum of their squares.
 
 # %%
-show_source(weight_norm)
+show_source(weight_norm, convolution._tap_norms)
 
 # %%
 g, v = conv["weight_g"], conv["weight_v"]

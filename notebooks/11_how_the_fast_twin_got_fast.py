@@ -20,13 +20,13 @@ import sewnp
 from sewnp import plots
 from sewnp.fast import FastTrunk, one_blas_thread
 from sewnp.fast.attention import Positions, attend
-from sewnp.fast.convolutions import folded, pack_convolutions, tiles
+from sewnp.fast.convolutions import pack_convolution, tiles
 from sewnp.fast.crew import Crew
 from sewnp.fast.elementwise import BLOCK, exponentials, gelu
 from sewnp.fast.workspace import Workspace
 from sewnp.layers import conv1d, group_norm, masked_softmax
 from sewnp.layers.disentangled import content_to_position, position_to_content, relative_positions
-from sewnp.networks.moments import WindowMoments, convolution_moments
+from sewnp.networks import WindowMoments, convolution_moments, fold_norm
 from sewnp.presets import preset
 from sewnp.speech import read_audio
 
@@ -180,11 +180,11 @@ plt.show()
 # \qquad w'_c = \frac{g_c}{\sqrt{w_c C w_c + \varepsilon}}\,w_c,\quad b'_c = b_c - w'_c \cdot m $$
 
 # %%
-show_source(folded)
+show_source(fold_norm)
 
 # %%
-layers = pack_convolutions(book.weights["sew"]["feature_extractor"], book.config)
-one_layer = folded(layers[0], (mean, variance))
+first_layer = book.weights["sew"]["feature_extractor"]["conv_layers"][0]
+one_layer = pack_convolution(fold_norm(first_layer, (mean, variance)), stride=5)
 cut = np.lib.stride_tricks.sliding_window_view(waveform[0], 10)[::5]  # (9519, 10)
 ours = cut @ one_layer.kernel + one_layer.bias
 
@@ -236,7 +236,8 @@ def needed(first, last, layers):
     return bounds[::-1]
 
 
-packed = pack_convolutions(tiny.weights["sew"]["feature_extractor"], tiny.config)
+conv_layers = tiny.weights["sew"]["feature_extractor"]["conv_layers"]
+packed = [pack_convolution(layer, stride) for layer, stride in zip(conv_layers, tiny.config.conv_stride, strict=True)]
 widths = [layer.kernel.shape[1] for layer in packed]
 
 
@@ -277,8 +278,8 @@ assert needed(0, 1, packed)[0] == (0, 400)  # the receptive field of one frame
 
 # %%
 inside = book.config.frames(waveform.shape[1])
-trunk = FastTrunk(book.config, book.weights["sew"], masking="any", threads=2)
-whole = trunk.frames(waveform, moments=None)  # what the encoder is given, (1, T, H)
+trunk = FastTrunk(book.config, book.weights["sew"], threads=2)
+whole = trunk.frames(waveform)  # what the encoder is given, (1, T, H)
 kept = {}
 exact(waveform, see=lambda name, x: kept.setdefault(name, x))
 assert whole.shape == (1, inside, 160)
@@ -567,7 +568,7 @@ heads, n, size = q.shape
 side_by_side = np.stack([q / np.float32(np.sqrt(size)), k, v], axis=1)  # (heads, 3, N, d)
 qkv = np.ascontiguousarray(side_by_side.transpose(2, 0, 1, 3).reshape(n, -1))  # (N, heads 3 d)
 out = np.empty((n, heads * size), np.float32)
-attend(qkv, out, size=size, allowed=None, positions=None, shown=None, scratch=scratch, rank=0)
+attend(qkv, out, size=size, attended=None, positions=None, scratch=scratch, rank=0)
 assert error(out.reshape(n, heads, size).transpose(1, 0, 2), true_context) < 2e-6
 
 # %% [markdown]
@@ -626,7 +627,7 @@ ordered = np.concatenate(falling)
 lined = Positions(keys[0, 0][ordered + span], queries[0, 0][-ordered + span])
 qkv = np.ascontiguousarray(np.concatenate([q, k, v], axis=-1)[0, 0])
 out = np.empty((n, size), np.float32)
-attend(qkv, out, size=size, allowed=None, positions=lined, shown=None, scratch=scratch, rank=0)
+attend(qkv, out, size=size, attended=None, positions=lined, scratch=scratch, rank=0)
 assert error(out, expected[0, 0]) < 4e-6
 
 # %% [markdown]
