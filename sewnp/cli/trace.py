@@ -15,7 +15,7 @@ from sewnp.loading import load
 from sewnp.model import Model
 from sewnp.numerics import Inputs, budgets, honest_runs, trace, write_trace, zero_scales
 from sewnp.numerics.trace import chosen
-from sewnp.speech import delimiter_id, read_audio, spell
+from sewnp.speech import read_audio, text_tokens
 
 DESCRIPTION = """\
 Write every stage of a forward pass, under its public name, to a safetensors file.
@@ -82,12 +82,7 @@ def _labels(model: Model, text: str, frames: int) -> list[list[int]] | list[int]
         return [known[text]]
     if model.head != "ctc" or model.tokenizer is None:
         raise InputError(f"--text: {printable(model.name)} has no {'vocabulary' if model.head else 'head, and so no loss'}")
-    size = model.config.vocab_size
-    delimiter = delimiter_id(model.tokenizer, vocab_size=size)
-    tokens: list[int] = []
-    for word in spell(text, model.tokenizer, vocab_size=size):
-        tokens += [delimiter] if tokens and delimiter is not None else []
-        tokens += [spelled.token for spelled in word]
+    tokens = text_tokens(text, model.tokenizer, vocab_size=model.config.vocab_size)
     if frames_needed(tokens) > frames:
         raise InputError(f"--text: needs {frames_needed(tokens)} frames, found {frames} in the clip")
     return [tokens]

@@ -20,7 +20,7 @@ from sewnp.files import path_name
 from sewnp.gradients import ClipGradient
 from sewnp.layers import draw_spans
 from sewnp.model import Model
-from sewnp.speech import delimiter_id, read_audio, spell
+from sewnp.speech import read_audio, text_tokens
 from sewnp.training.augmentation import Augmentations, augment, join
 from sewnp.training.data import Example
 from sewnp.types import Array
@@ -80,14 +80,8 @@ def encode_text(text: str, model: Model) -> Array:
         return np.array([numbers[text]])
     if not text:
         return np.array([[-100]])
-    tokenizer = model.tokenizer
-    assert tokenizer is not None  # whoever starts a run has seen to it
-    delimiter = delimiter_id(tokenizer, vocab_size=config.vocab_size)
-    between = [] if delimiter is None else [delimiter]
-    ids: list[int] = []
-    for word in spell(text, tokenizer, vocab_size=config.vocab_size):
-        ids += [*(between if ids else []), *(spelled.token for spelled in word)]
-    return np.array([ids])
+    assert model.tokenizer is not None  # whoever starts a run has seen to it
+    return np.array([text_tokens(text, model.tokenizer, vocab_size=config.vocab_size)])
 
 
 def make_waveform(example: Example, augmentations: Augmentations, *, sampling_rate: int, rng: np.random.Generator) -> Array:
