@@ -79,6 +79,8 @@ def test_a_killed_run_leaves_nothing_of_the_model(word: Path, tmp_path: Path, nu
     temporary.mkdir()
     for i in range(100):
         (folder / f"{i}.wav").write_bytes(word.read_bytes())
+    samples, rate = soundfile.read(word, dtype="float32")
+    soundfile.write(folder / "long.wav", np.tile(samples, 1000), rate)  # which outlasts the signal's way
     command = [sys.executable, "-m", "sewnp", "transcribe", str(folder), "-o", str(out), "--jobs", "2"]
     process = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(temporary)}, stderr=subprocess.PIPE, preexec_fn=heedful)
     while not list(out.glob("*.txt")):

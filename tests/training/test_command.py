@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,31 +116,31 @@ def test_what_cannot_be(words: list[str], message: str, data: Path, capsys: pyte
     assert not (data / "run").exists()
 
 
-STEPS = "150"
-"""More than a quick machine takes while a signal is on its way."""
+STEPS = ["--steps", "12", "--eval-every", "5"]
+
+WAITING = """
+import sys, time
+from sewnp.cli import main
+from sewnp.training import loop
+
+step = loop.training_step
+
+def waiting(run, state, batch, **options):
+    while state.step == 8:  # for the signal, however long that is on its way
+        options["check"]()
+        time.sleep(0.001)
+    return step(run, state, batch, **options)
+
+loop.training_step = waiting
+sys.exit(main())
+"""
+"""``sewnp``, but that the ninth step of a training does not end by itself."""
 
 
-def started(recipe: Path, out: Path, *, steps: int = 1, **options: Any) -> "subprocess.Popen[str]":
-    """A run in a process of its own, that has done so many steps."""
-    command = [
-        sys.executable,
-        "-m",
-        "sewnp",
-        "train",
-        "--recipe",
-        str(recipe),
-        "-o",
-        str(out),
-        "--steps",
-        STEPS,
-        "--eval-every",
-        "100",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"MPLBACKEND": "agg"}, **options)
-    log = out / "log.jsonl"
-    while process.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < steps):
-        time.sleep(0.005)
-    return process
+def started(recipe: Path, out: Path, *, program: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
+    """A run in a process of its own."""
+    command = [sys.executable, *program, "train", "--recipe", str(recipe), "-o", str(out), *STEPS]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"MPLBACKEND": "agg"}, **options)
 
 
 def heeding() -> None:
@@ -148,16 +149,19 @@ def heeding() -> None:
 
 
 def test_stopped_and_resumed_without_a_word_of_what_it_was(recipe: Path, tmp_path: Path) -> None:
-    assert main(["train", "--recipe", str(recipe), "-o", str(tmp_path / "whole"), "--steps", STEPS, "--eval-every", "100"]) == 0
+    assert main(["train", "--recipe", str(recipe), "-o", str(tmp_path / "whole"), *STEPS]) == 0
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -9)):
         run = tmp_path / number.name
-        process = started(recipe, run, steps=5, preexec_fn=heeding)
+        process = started(recipe, run, program=["-c", WAITING], preexec_fn=heeding)
+        log = run / "log.jsonl"
+        while process.poll() is None and not (log.exists() and '"step": 8' in log.read_text()):
+            time.sleep(0.005)
         process.send_signal(number)
         _, err = process.communicate()
         assert process.returncode == status, err
         assert "Traceback" not in err
         state, _ = read_state(run / "state.safetensors")
-        assert 0 < state.step < int(STEPS)
+        assert state.step in ((5, 6, 7, 8) if number == signal.SIGKILL else (8,))
         if number != signal.SIGKILL:
             assert err.endswith("sewnp: interrupted\n") == (number == signal.SIGINT)
             assert sewnp.load(run / "last").head == "ctc"
@@ -169,7 +173,7 @@ def test_a_disk_without_room(recipe: Path, tmp_path: Path) -> None:
     def cramped() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
-    process = started(recipe, tmp_path / "run", steps=99, preexec_fn=cramped)
+    process = started(recipe, tmp_path / "run", program=["-m", "sewnp"], preexec_fn=cramped)
     _, err = process.communicate()
     assert process.returncode == 1
     assert err.splitlines()[-1].startswith(f"sewnp: error: {tmp_path / 'run' / 'state.safetensors'}: could not be written: ")
