@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sewnp.errors import InputError, KindError, SewError, WorkerError, brief, check_whole, harmless
+from sewnp.fast.crew import LOOK
 from sewnp.jobs import UNSENDABLE, Answer, Job, Raised, work
 from sewnp.model import Model
 from sewnp.speech.audio import Audio, audio_name
@@ -157,7 +158,7 @@ def _through(pool: "_Pool", job: Job, tasks: Iterator[_Task], *, ordered: bool, 
                 running[pool.submit(job, following)] = following
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in wait(running, timeout=LOOK, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
                 result = _finished(future, task, job)
                 if result is None:

@@ -47,6 +47,11 @@ class Stop:
     asked = False
 
 
+LOOK = 0.5
+"""Seconds after which the thread that waits looks for signals itself: one that another thread took, as happens to a process that is stopped
+and goes on, does not wake it."""
+
+
 def undisturbed(action: Callable[[Stop], T]) -> T:
     """``action`` run in a thread of its own, which no signal reaches, while the caller waits.  What it raises is raised here.
 
@@ -73,7 +78,8 @@ def undisturbed(action: Callable[[Stop], T]) -> T:
                 _spawn(run)
             elif results or errors or entry.acquire(blocking=False):
                 break  # it has ended, or never began
-            done.acquire()
+            while not done.acquire(timeout=LOOK):
+                pass
             break
         except BaseException as error:
             stop.asked = True

@@ -119,6 +119,45 @@ def test_no_more_threads_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(model(x).logits, right)
 
 
+STOPPED = """
+import signal, threading, sewnp
+from sewnp.fast.crew import undisturbed
+
+def ended(number, frame):
+    raise KeyboardInterrupt
+
+def work(stop):
+    def busy():
+        while not stop.asked:
+            sum(range(1000))
+    threads = [threading.Thread(target=busy) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    print("busy", flush=True)
+    busy()
+    for thread in threads:
+        thread.join()
+
+signal.signal(signal.SIGTERM, ended)
+try:
+    undisturbed(work)
+except KeyboardInterrupt:
+    print("ended", flush=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops processes")
+def test_a_signal_while_stopped_ends_it_when_it_goes_on() -> None:
+    """Then any thread may take the signal, and its handler waits for the one that waits."""
+    for _ in range(4):
+        with subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "busy\n"
+            for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGCONT):
+                process.send_signal(number)
+            assert process.communicate(timeout=60)[0] == "ended\n"
+
+
 FORKS = """
 import os, threading, time, numpy as np, sewnp
 from sewnp.fast.crew import _blas
