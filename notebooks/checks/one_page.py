@@ -13,7 +13,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from checks import passed
-from sewnp.suite import write_vectors
+from sewnp.suite import cases, layout
+from sewnp.suite.case_files import write_case
 
 CASES = ("sew-squeeze-2-rest-1-even-kernel", "sew-d-odd-buckets", "sew-weighted")
 """A padded batch with layer norms, an even kernel and an odd tail; distances in buckets; classes from mixed layers."""
@@ -39,9 +40,12 @@ def check_port(port: Callable[[dict[str, np.ndarray], dict[str, np.ndarray], dic
 
 @cache
 def _suite() -> TemporaryDirectory[str]:
-    """The suite, written once, in a folder that goes with this program."""
+    """As much of the suite as is needed, written once, in a folder that goes with this program."""
     folder = TemporaryDirectory()
-    write_vectors(folder.name)
+    there, chosen = Path(folder.name), [case for case in cases.CASES if case.name in CASES]
+    entries = [write_case(case, there / layout.CASES_FOLDER / case.name, 0) for case in chosen]
+    head = {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
+    layout.write_lines(there / layout.MANIFEST, head | {"cases": entries})
     return folder
 
 
