@@ -563,7 +563,8 @@ assert vowel > 5 * five
 # the model said is what training corrects. To read a text off, take the likeliest token at each frame and collapse.
 #
 # Any clip of yours with its lattice and a path to drag: `sewnp explain clip.wav -o page.html`
-# ([what it shows](../docs/explain.md#all-paths-of-the-text)).
+# ([what it shows](../docs/explain.md#all-paths-of-the-text)). You have seen all parts now:
+# [notebook 15](15_sew_on_one_page.ipynb) has the whole network on one page, and asks you to write it.
 
 # %% [markdown]
 # ## Exercises

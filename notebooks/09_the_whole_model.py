@@ -4,8 +4,8 @@
 # > Where does a model keep its parameters, where does it do its arithmetic, where does it spend its time, and why are these three
 # > different places?
 #
-# **Read before:** notebooks 02 to 04 (convolutions, GELU, the bill of multiply-adds) and 06 (attention). Notebook 04 compared
-# SEW with wav2vec 2.0 by counting. Here we also take the time.
+# **Read before:** notebooks 02 to 04 (convolutions, GELU, the bill of multiply-adds), 06 (attention), and 15 (the network on one page).
+# Notebook 04 compared SEW with wav2vec 2.0 by counting. Here we also take the time.
 
 # %%
 from dataclasses import replace

@@ -6,8 +6,9 @@
     python notebooks/build.py --architecture  draw docs/architecture.png
 
 A notebook is only accepted when it runs from a clean kernel without an error, writes nothing to stderr (warnings do), and shows no paths
-and addresses of this machine.  Outputs of cells tagged "timing" are neither kept nor compared.  Building again without a change gives the
-same bytes: cell ids are positions, counters and metadata are fixed, and pictures that look as before are kept as they were.
+and addresses of this machine.  Outputs of cells tagged "timing" are neither kept nor compared, and cells tagged "setup" are folded.
+Building again without a change gives the same bytes: cell ids are positions, counters and metadata are fixed, and pictures that look as
+before are kept as they were.
 """
 
 import argparse
@@ -63,7 +64,8 @@ def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     if options.architecture:
         draw_architecture(PROJECT / "docs" / "architecture.png")
         return 0
-    sources = sorted(folder.glob("[0-9][0-9]_*.py"))
+    course = (PROJECT / "docs" / "course.md").read_text(encoding="utf-8")  # in reading order; what does not stand there comes first
+    sources = sorted(folder.glob("[0-9][0-9]_*.py"), key=lambda path: (course.find(path.stem), path.name))
     chosen = [path for path in sources if not options.names or path.name.startswith(tuple(options.names))]
     if not chosen:
         parser.error(f"no notebook of that name; there are {', '.join(path.stem for path in sources) or 'none'}")
@@ -110,7 +112,9 @@ def read_source(source: Path) -> Notebook:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for place, cell in enumerate(notebook.cells):
         cell.id = f"cell-{place:02}"
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        tags = cell.metadata.get("tags", [])
+        folded = {"jupyter": {"source_hidden": True}} if "setup" in tags else {}
+        cell.metadata = nbformat.from_dict(({"tags": tags} if tags else {}) | folded)
     return notebook
 
 

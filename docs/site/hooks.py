@@ -93,7 +93,8 @@ def _expanded(entry: Any) -> Any:
         if isinstance(value, list):
             return {title: [_expanded(each) for each in value]}
         if value.startswith("../"):
-            paths = sorted(PROJECT.glob(value.removeprefix("../")))
+            course = (DOCS / "course.md").read_text(encoding="utf-8")  # notebooks stand in reading order
+            paths = sorted(PROJECT.glob(value.removeprefix("../")), key=lambda path: (course.find(path.stem), path.name))
             return {title: [_uri(path) for path in paths] if "*" in value else _uri(paths[0])}
     return entry
 

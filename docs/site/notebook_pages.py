@@ -1,7 +1,8 @@
-"""Notebooks as Markdown: the prose as it stands, code as blocks, outputs below it, pictures as files of their own."""
+"""Notebooks as Markdown: the prose as it stands, code as blocks (set-up folded), outputs below it, pictures as files of their own."""
 
 import base64
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
         if cell["cell_type"] == "markdown":
             pieces.append(source)
             continue
-        pieces.append(f"````python\n{source}\n````")
+        code = f"````python\n{source}\n````"
+        folded = "setup" in cell["metadata"].get("tags", [])
+        pieces.append(f'??? note "Set-up"\n\n{textwrap.indent(code, "    ")}' if folded else code)
         for place, output in enumerate(cell["outputs"]):
             name = f"{path.stem}-{number}-{place}.png"
             pieces.append(_shown(output, name, pictures))

@@ -10,12 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from checks import sources
 
-def show_source(*things: Any) -> None:
-    """Display the source of functions or classes, highlighted, as it stands in the package."""
+
+def show_source(*things: Any, bare: bool = False) -> None:
+    """Display the source of functions or classes, highlighted, as it stands in the package; bare: without types and checks."""
     from IPython.display import Markdown, display
 
-    display(Markdown("\n\n".join(f"```python\n{inspect.getsource(thing).rstrip()}\n```" for thing in things)))
+    pieces = [sources.bare(inspect.getsource(thing)) if bare else inspect.getsource(thing).rstrip() for thing in things]
+    display(Markdown("\n\n".join(f"```python\n{piece}\n```" for piece in pieces)))
+
+
+def caption(text: str) -> None:
+    """Show the figures that were drawn, and under them what there is to see."""
+    from IPython.display import Markdown, display
+    from matplotlib import pyplot
+
+    pyplot.show()
+    display(Markdown(f"*{text}*"))
 
 
 def attempt(check: Callable[..., None], *functions: Any) -> None:

@@ -43,7 +43,8 @@ def check_grow(grow: Callable[..., Any]) -> None:
         assert not extra, f"with {on} there is a prefix {extra[0]}, which no path spells"
         wrong = next(prefix for prefix in expected if not np.allclose(found.get(prefix, (0, 0)), expected[prefix]))
         shown = tuple(float(f"{value:.4g}") for value in expected[wrong])
-        raise AssertionError(f"with {on} the prefix {wrong} has {found.get(wrong)}, expected {shown}")
+        ways = "; ".join(_ways(beam, frame, blank, wrong))
+        raise AssertionError(f"with {on} the prefix {wrong} has {found.get(wrong)}, expected {shown}: {ways}")
     passed("every way of every prefix is counted once")
 
 
@@ -126,6 +127,23 @@ def _grow(
             else:
                 put((*prefix, token), 0.0, (in_blank + in_token) * probability)
     return {prefix: ends[::-1] for prefix, ends in grown.items()} if swaps else grown
+
+
+def _ways(beam: Beam, frame: Any, blank: int, prefix: tuple[int, ...]) -> list[str]:
+    """All that leads to a prefix in one frame, with the products."""
+    ways = []
+    if prefix in beam:
+        in_blank, in_token = beam[prefix]
+        ways.append(f"a blank leaves it as it is, and its paths end in a blank: ({in_blank:g} + {in_token:g}) × {frame[blank]:g}")
+        if prefix:
+            ways.append(f"its last token again leaves it as it is: {in_token:g} × {frame[prefix[-1]]:g}")
+    if prefix and prefix[:-1] in beam:
+        in_blank, in_token = beam[prefix[:-1]]
+        if prefix[:-1] and prefix[-2] == prefix[-1]:
+            ways.append(f"{prefix[:-1]} grows by the token it ends in only behind a blank: {in_blank:g} × {frame[prefix[-1]]:g}")
+        else:
+            ways.append(f"{prefix[:-1]} grows by a token: ({in_blank:g} + {in_token:g}) × {frame[prefix[-1]]:g}")
+    return ways
 
 
 def _same_beam(found: Any, expected: Beam) -> bool:

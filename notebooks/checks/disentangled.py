@@ -19,13 +19,16 @@ def check_log_buckets(log_buckets: Callable[..., Any]) -> None:
     if not np.array_equal(found, expected):
         raise AssertionError(_bucket_mistake(distances, found, expected, buckets // 2))
 
-    odd = np.array([32, 64])  # exact powers of two, where float64 rounds up past a whole number
-    expected = layers.log_buckets(odd, buckets=32, max_distance=129)
-    found = _integers(log_buckets(odd.copy(), 32, 129), odd.shape)
-    assert np.array_equal(found, expected), (
-        f"right for max_distance 128, but with max_distance 129 the distances {odd.tolist()} land in {found.tolist()}, expected"
-        f" {expected.tolist()}: did you compute in float64? Make the two logarithms float32, then divide and multiply in float32"
-    )
+    # where the formula is a whole number on paper, float64 lands past it: which of these shows it depends on the order of its operations
+    for buckets, max_distance, distances in ((32, 129, [32, 64]), (8, 20, [19]), (8, 9, [128]), (6, 7, [12, 24, 48])):
+        odd = np.array(distances)
+        expected = layers.log_buckets(odd, buckets=buckets, max_distance=max_distance)
+        found = _integers(log_buckets(odd.copy(), buckets, max_distance), odd.shape)
+        assert np.array_equal(found, expected), (
+            f"right for 32 buckets and max_distance 128, but with {buckets} and {max_distance} the distances {distances} land in"
+            f" {found.tolist()}, expected {expected.tolist()}: did you compute in float64, or in another order? Make the two logarithms"
+            " float32, divide one by the other, then multiply, all in float32"
+        )
     passed("log_buckets: exact near, logarithmic far, odd in sign, and float32 where it matters")
 
 
@@ -88,6 +91,12 @@ def _bucket_mistake(distances: Array, found: Array, expected: Array, middle: int
     near = np.abs(distances) <= middle
     if not np.array_equal(found[near], expected[near]):
         return f"{where}: up to buckets // 2 = {middle} the bucket is the distance itself"
+    steps = (
+        np.log(np.maximum(np.abs(distances), middle) / middle) / np.log(8) * (middle - 1)
+    )  # max_distance is 8 times the middle here
+    slips = [np.where(near, distances, np.sign(distances) * (middle + np.ceil(steps - nudge))) for nudge in (0, 1e-6)]
+    if any(np.array_equal(found, slip) for slip in slips):
+        return f"{where}: divide by the logarithm of (max_distance - 1) / middle; yours has max_distance"
     if np.array_equal(np.abs(found), np.abs(expected) - (~near)) or np.all(np.abs(found) <= np.abs(expected)):
         return f"{where}: too small; the logarithm is rounded up (np.ceil), not down and not to the nearest"
     return f"{where}: right up to {middle}; beyond, sign * (ceil(log(|r| / middle) / log((max_distance - 1) / middle) * (middle - 1)) + middle)"

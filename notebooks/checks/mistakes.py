@@ -21,8 +21,13 @@ def call(function: Callable[..., Any], *arguments: Any, on: str) -> Any:
     return found
 
 
-def agree(found: Any, expected: np.ndarray, mistakes: Mapping[str, Any], *, on: str) -> None:
-    """Pass when ``found`` is the expected array; else say which mistake it looks like, by its result, or how far off it is."""
+def agree(
+    found: Any, expected: np.ndarray, mistakes: Mapping[str, Any], *, on: str, reason: Callable[..., str] = lambda *place: ""
+) -> None:
+    """Pass when ``found`` is the expected array; else say which mistake it looks like, by its result, or how far off it is.
+
+    reason: why the value at a place is what it is.
+    """
     assert found is not None, f"with {on} the result is None: is a return missing?"
     try:
         array = np.asarray(found, dtype=np.float64)
@@ -37,4 +42,5 @@ def agree(found: Any, expected: np.ndarray, mistakes: Mapping[str, Any], *, on: 
     place = tuple(int(i) for i in np.argwhere(~np.isclose(array, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max()))[0])
     raise AssertionError(
         f"with {on} the shape is right and the values are not: at {place} found {array[place]:.5g}, expected {expected[place]:.5g}"
+        + reason(*place)
     )

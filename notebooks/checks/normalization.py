@@ -87,6 +87,13 @@ def check_normalise_real_frames(normalise_real_frames: Callable) -> None:
     assert close(found[1, :5], alone, tolerance=1e-9), (
         f"the real frames of a padded clip differ by {np.abs(found[1, :5] - alone).max():.2g} from those of the clip alone"
     )
+    behind = (x[1, 5:] - mean) / np.sqrt(x[1, :5].var(axis=0) + eps) * weight + bias
+    assert not close(found[1, 5:], np.zeros_like(behind)) or close(behind, np.zeros_like(behind)), (
+        "the real frames are right, and the frames behind them have become zero; they are normalised as the real ones are"
+    )
+    assert close(found[1, 5:], behind, tolerance=1e-9), (
+        "the real frames are right; the frames behind them are to be normalised with the same mean and variance"
+    )
     x[1, 5:] = 1e6  # other padding
     again = array_of_shape(normalise_real_frames(x, lengths, weight, bias, eps), x.shape)
     assert close(again[1, :5], alone, tolerance=1e-9), "right for padding with zeros, but with other padding the real frames change"
@@ -117,5 +124,9 @@ def check_accurate_gelu(accurate_gelu: Callable) -> None:
     assert relative.max() < 1e-5, (
         f"the absolute error is fine, but at x = {worst:.2f} the relative one is {relative.max():.1g}: 1 + erf(...) cancels there;"
         " write it with erfc"
+    )
+    assert not np.array_equal(found, exact.astype(np.float32)), (
+        "right, and more exact than float32 arithmetic is: somewhere a NumPy float64, such as np.sqrt(2), has promoted the array, and the result"
+        " was rounded at the end; write np.float32(np.sqrt(2)) or math.sqrt(2)"
     )
     passed("the relative error is below 1e-5 down to x = -6")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from checks import passed
+from checks import close, passed
 from checks.mistakes import agree, call
 from sewnp.layers import conv1d, grouped_conv1d, weight_norm
 
@@ -40,6 +40,11 @@ def check_weight_norm(fold: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> N
         / np.sqrt(square.mean((0, 1), keepdims=True)),
     }
     agree(call(fold, g, v, on=on), weight_norm(g, v), mistakes, on=on)
+    short = 1e-9 * v  # as short as that, any epsilon shows
+    found = np.asarray(call(fold, g, short, on=f"{on}, whose v is very short"))
+    assert close(found, weight_norm(g, short)), (
+        "right for a v of usual length, but with a very short one the taps do not have the length g: is there an epsilon? There is none here"
+    )
     passed("every tap has its length and its direction")
 
 
@@ -70,8 +75,19 @@ def check_dense_kernel(dense_kernel: Callable[[np.ndarray, int], np.ndarray]) ->
                 "this is the grouped kernel as it was; expected one that reads all channels": weight,
                 "input and output channels are swapped": dense.swapaxes(0, 1),
             }
+
+        def reason(o: int, c: int, k: int, size: int = size, out: int = out) -> str:
+            start = o // out * size
+            own = f"output channel {o} is in group {o // out}, which reads input channels {start} to {start + size - 1}"
+            inside = (
+                f"so this is weight[{o}, {c - start}, {k}]"
+                if 0 <= c - start < size
+                else f"and {c} is none of them, so this is zero"
+            )
+            return f"; {own}, {inside}"
+
         found = call(dense_kernel, weight, groups, on=on)
-        agree(found, dense, mistakes, on=on)
+        agree(found, dense, mistakes, on=on, reason=reason)
         x = np.random.default_rng(1).normal(size=(1, 9, channels))
         assert np.allclose(conv1d(x, np.asarray(found)), grouped_conv1d(x, weight, groups=groups)), f"with {on} the sums differ"
     passed("conv1d with your kernel equals grouped_conv1d with the small one")

@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,19 @@ def test_a_picture_that_looks_the_same_keeps_its_bytes(folder: Path) -> None:
 def test_paths_of_this_machine_are_blemishes() -> None:
     cell = nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("stream", text=f"{sys.prefix}/lib\n")])
     assert list(build.blemishes(nbformat.v4.new_notebook(cells=[cell]))) == [f"cell 0 shows a path of this machine: {sys.prefix}"]
+
+
+def test_set_up_is_folded(tmp_path: Path) -> None:
+    (tmp_path / "01_folded.py").write_text('# %% tags=["setup"]\nimport math\n\n# %%\nmath.pi\n')
+    first, second = build.read_source(tmp_path / "01_folded.py").cells
+    assert first.metadata == {"tags": ["setup"], "jupyter": {"source_hidden": True}}
+    assert second.metadata == {}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/course.md"])
+def test_the_course_lists_every_notebook_in_one_order(page: str) -> None:
+    project = SCRIPT.parents[1]
+    linked = re.findall(r"notebooks/(\d\d_\w+)\.ipynb", (project / "docs" / "course.md").read_text("utf-8"))
+    order = list(dict.fromkeys(linked))
+    assert sorted(order) == sorted(path.stem for path in SCRIPT.parent.glob("[0-9][0-9]_*.py"))
+    assert list(dict.fromkeys(re.findall(r"notebooks/(\d\d_\w+)\.ipynb", (project / page).read_text("utf-8")))) == order

@@ -72,7 +72,7 @@ def test_the_growing_is_that_of_the_package():
         (lambda *a: _grow(*a, swaps=True), "swapped"),
         (lambda beam, frame, blank: {p: e for p, e in grow(beam, frame, blank).items() if p}, r"prefix \(\) is missing"),
         (lambda beam, frame, blank: grow(beam, frame, blank) | {(9,): (0.1, 0.1)}, "which no path spells"),
-        (lambda beam, frame, blank: grow(beam, 2 * frame, blank), r"has .* expected"),
+        (lambda beam, frame, blank: grow(beam, 2 * frame, blank), r"has .* expected .*: a blank leaves it as it is"),
     ],
 )
 def test_wrong_growing_is_named(wrong, message):

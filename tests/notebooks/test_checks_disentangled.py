@@ -13,6 +13,22 @@ def log_buckets(distances, buckets, max_distance, *, rounded=np.ceil, dtype=np.f
     return np.where(np.abs(distances) <= middle, distances, np.sign(distances) * far)
 
 
+def late_division(distances, buckets, max_distance):
+    middle = buckets // 2
+    far = middle + np.ceil(
+        (middle - 1) * np.log(np.maximum(np.abs(distances), middle) / middle) / np.log((max_distance - 1) / middle)
+    )
+    return np.where(np.abs(distances) <= middle, distances, np.sign(distances) * far)
+
+
+def early_division(distances, buckets, max_distance):
+    middle = buckets // 2
+    far = middle + np.ceil(
+        np.log(np.maximum(np.abs(distances), middle) / middle) * ((middle - 1) / np.log((max_distance - 1) / middle))
+    )
+    return np.where(np.abs(distances) <= middle, distances, np.sign(distances) * far)
+
+
 def read(products, relative):
     size = products.shape[1]
     return np.take_along_axis(products, np.clip(relative + size // 2, 0, size - 1), axis=1)
@@ -43,6 +59,9 @@ def test_the_solution_passes(check, solution, capsys):
         (lambda r, b, m: -log_buckets(r, b, m), "wrong way round"),
         (lambda r, b, m: np.clip(r, -b, b - 1), "without any logarithm"),
         (lambda r, b, m: log_buckets(r, b, m, dtype=np.float64), "float64"),
+        (lambda r, b, m: late_division(r, b, m), "or in another order"),
+        (lambda r, b, m: early_division(r, b, m), "or in another order"),
+        (lambda r, b, m: log_buckets(r, b, m + 1), "yours has max_distance"),
         (lambda r, b, m: log_buckets(r, b, m, rounded=lambda x: x + 2), "beyond, sign"),
         (lambda r, b, m: log_buckets(r, b, m) + (r == 3), "the bucket is the distance itself"),
         (lambda r, b, m: r / 2, "whole numbers"),

@@ -100,6 +100,8 @@ def only_zeros(x: Any, lengths: Any, weight: Any, bias: Any, eps: float) -> Any:
         (padded_variance, "the variance still counts the padded frames"),
         (wrong_count, "you divide by all 7 frames"),
         (wrong_count_of_squares, "the variance is divided by all 7"),
+        (lambda x, n, *rest: real_frames(x, n, *rest) * (np.arange(7) < n[:, None])[:, :, None], "have become zero"),
+        (lambda x, n, *rest: real_frames(x, n, *rest) + (np.arange(7) >= n[:, None])[:, :, None], "the same mean and variance"),
         (only_zeros, "with other padding the real frames change"),
         (lambda x, n, w, b, e: over(2)(x, w, b, e), "whose frames are all real"),
     ],

@@ -38,6 +38,7 @@ def test_the_solution_passes(check, function, capsys):
     ("function", "message"),
     [
         (lambda g, v: right_fold(np.ones_like(g), v), "g is missing"),
+        (lambda g, v: g * v / np.sqrt(np.square(v).sum(axis=(0, 1), keepdims=True) + 1e-12), "is there an epsilon"),
         (lambda g, v: g * v, "v is not brought to length 1"),
         (lambda g, v: g * v / np.square(v).sum(axis=(0, 1), keepdims=True), "the root is missing"),
         (lambda g, v: g * v / np.sqrt(np.square(v).sum()), "one length for the whole kernel"),
@@ -57,7 +58,11 @@ def test_check_weight_norm_names_the_mistake(function, message):
         (lambda w, groups: np.tile(w, (1, groups, 1)), "repeated for every group"),
         (lambda w, groups: w, "the grouped kernel as it was"),
         (lambda w, groups: np.pad(w, ((0, 0), (0, (groups - 1) * w.shape[1]), (0, 0))), "every group reads the first channels"),
-        (lambda w, groups: right_dense_kernel(w, groups)[:, ::-1], "the values are not"),
+        (
+            lambda w, groups: right_dense_kernel(w, groups)[:, ::-1],
+            "output channel 0 is in group 0, which reads input channels 0 to 1",
+        ),
+        (lambda w, groups: right_dense_kernel(w, groups) + 1, r"so this is weight\[0, 0, 0\]"),
         (lambda w, groups: right_dense_kernel(w, groups)[..., 0], "the shape is"),
     ],
 )
