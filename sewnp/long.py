@@ -232,10 +232,9 @@ def segmented_logits(
             yield block
 
     parts: list[tuple[int, Array]] = []
-    for segment in speech_segments(counted(), rate=rate, frame=max(1, round(FRAME * rate / config.hop)) * config.hop):
-        logits, count = run(Recording(recording.name, partial(_once, segment.waveform)))
-        parts.append((segment.start // config.hop, logits))
-        progress((segment.start + count) / rate, None)
+    for start, count, logits in run_segments(recording.name, counted(), run, config, rate=rate):
+        parts.append((start // config.hop, logits))
+        progress((start + count) / rate, None)
     whole = np.full((config.frames(samples), config.vocab_size), _IMPOSSIBLE, dtype)
     whole[:, config.pad_token_id or 0] = 0.0
     for start, logits in parts:
@@ -247,6 +246,15 @@ def segmented_logits(
             whole[(before + after) // 2] = _IMPOSSIBLE
             whole[(before + after) // 2, delimiter] = 0.0
     return whole, samples
+
+
+def run_segments(
+    name: str, blocks: Iterable[Array], run: Callable[[Recording], tuple[Array, int]], config: Config, *, rate: int
+) -> Iterator[tuple[int, int, Array]]:
+    """The segments of a stream of blocks (n,), as they end, each run for itself.  -> its first sample, its samples, its logits (T, V)"""
+    for segment in speech_segments(blocks, rate=rate, frame=max(1, round(FRAME * rate / config.hop)) * config.hop):
+        logits, samples = run(Recording(name, partial(_once, segment.waveform)))
+        yield segment.start, samples, logits
 
 
 def _once(waveform: Array) -> Iterator[Array]:

@@ -30,6 +30,7 @@ from sewnp.speech.audio import Audio, Samples, audio_name
 from sewnp.speech.given import one_or_several
 from sewnp.speech.labels import labels_from_logits
 from sewnp.speech.transcript import Transcript, transcript_from_logits
+from sewnp.streaming import stream
 from sewnp.types import Array, See, SeeVjp, Weights
 
 
@@ -216,6 +217,9 @@ class Model:
         frame, duration = Fraction(self.config.hop, rate), samples / rate
         with about(recording.name):
             return transcript_from_logits(logits, tokenizer, seconds_per_frame=frame, duration=duration, decoder=decoder)
+
+    stream = stream
+    """Transcripts of sound that is still arriving: see :func:`sewnp.streaming.stream`."""
 
     @calmly
     def recording_logits(

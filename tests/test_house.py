@@ -24,6 +24,7 @@ FLOORS = [
     {"gradients"},
     {"fast"},
     {"long", "explain"},
+    {"streaming"},
     {"model"},
     {"loading"},
     {"jobs", "benchmark", "catalogue"},

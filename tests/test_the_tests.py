@@ -1352,7 +1352,7 @@ MUTANTS += [
     Mutant(
         "pieces lose their places",
         "long.py:segmented_logits",
-        "parts.append((segment.start // config.hop, logits))",
+        "parts.append((start // config.hop, logits))",
         "parts.append((sum(len(each) for _, each in parts), logits))",
         "test_segments.py::test_frames_between_pieces_are_blanks_and_one_delimiter",
     ),
@@ -1362,6 +1362,20 @@ MUTANTS += [
         "if delimiter is not None and before < after:",
         "if delimiter is None and before < after:",
         "test_segments.py::test_frames_between_pieces_are_blanks_and_one_delimiter",
+    ),
+    Mutant(
+        "a stream's times begin anew with each segment",
+        "streaming.py:_transcripts",
+        "first_frame=start // config.hop,",
+        "first_frame=0,",
+        "test_streaming.py::test_times_are_those_of_the_stream",
+    ),
+    Mutant(
+        "half a sample is lost between two reads of a pipe",
+        "speech/pipes.py:pcm",
+        "held = held[whole:]",
+        'held = b""',
+        "speech/test_pipes.py::test_what_arrives_is_what_a_file_of_it_holds",
     ),
     Mutant(
         "every model is cut at pauses",

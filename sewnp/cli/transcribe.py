@@ -5,9 +5,10 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from sewnp.batch import Result, transcribe_many
-from sewnp.cli import whisper
+from sewnp.cli import live, whisper
 from sewnp.cli.clips import (
     Clip,
     add_clips,
@@ -31,6 +32,7 @@ from sewnp.files import WRITING, check_writable, is_there, naming, path_name, wr
 from sewnp.loading import load
 from sewnp.long import Progress
 from sewnp.model import Model
+from sewnp.speech.audio import Audio
 from sewnp.speech.cues import Layout
 from sewnp.speech.formats import FORMATS, format_transcript, one_line
 
@@ -50,15 +52,13 @@ examples:
   sewnp transcribe clip.wav -o clip.srt          subtitles
   sewnp transcribe speech/ -f all -o texts --jobs 4
   sewnp transcribe speech/ -f all -o texts --resume      what is not there yet
-  arecord -d 3 -r 16000 -f S16_LE | sewnp transcribe -"""
+  arecord -d 3 -r 16000 -f S16_LE | sewnp transcribe -
+  arecord -r 16000 -f S16_LE | sewnp transcribe -        a line a segment, as each ends"""
 
 ANSWERS = whisper.ANSWERS
 
 LOW = 0.85
 """Below lies speech that the embedded models do not know, above that which they were made for."""
-
-FEW = 10
-"""Characters: a mean over fewer says little, a single word is often half heard."""
 
 _LAYOUT = (
     ("max_line_width", Layout.max_line_width, "characters in a line"),
@@ -107,7 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=probability,
         default=LOW,
         metavar="P",
-        help=f"warn, once, of clips whose {FEW} or more characters have a lower mean probability (default: {LOW}; 0 never warns)",
+        help=f"warn, once, of clips whose {live.FEW} or more characters have a lower mean probability (default: {LOW}; 0 never warns)",
     )
     say = parser.add_mutually_exclusive_group()
     say.add_argument("-v", dest="verbose", action="store_true", help="say on standard error how long each clip is and took")
@@ -139,6 +139,16 @@ def run(options: argparse.Namespace) -> int:
     model = load(options.model, threads=options.threads)
     alone = len(clips) == 1 and options.audio == [clips[0].audio]
 
+    source: Audio = "-"
+    if alone and live.fits(options, model):
+        pipe, sound = live.listen()
+        if sound is not None:
+            confidence = live.transcribe(options, model, sound, decoder(options, model))
+            if confidence is not None and confidence < options.min_confidence and not options.quiet:
+                tell(_doubt([(confidence, pipe.name)], 1, model.name))
+            return 0
+        source = cast(BinaryIO, pipe)
+
     doubtful: list[tuple[float, str]] = []
 
     def check(clip: Clip) -> None:
@@ -150,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
         if options.verbose:
             tell(f"{path_name(clip.audio)}: {result.transcript.duration:.2f} s of sound in {result.seconds:.2f} s")
         confidence, count = result.transcript.confidence, sum(len(word.characters) for word in result.transcript.words)
-        if confidence is not None and count >= FEW and confidence < options.min_confidence:
+        if confidence is not None and count >= live.FEW and confidence < options.min_confidence:
             doubtful.append((confidence, path_name(clip.audio)))
         content = partial(
             format_transcript, result.transcript, timestamps=options.timestamps, layout=layout, audio=clip.audio, model=model.name
@@ -164,7 +174,9 @@ def run(options: argparse.Namespace) -> int:
         else:
             (show_json if options.output_format == "json" else show)(content(options.output_format))
 
-    status = for_each(todo, partial(_results, options, len(todo), model), give, of=len(clips), check=check, quiet=options.quiet)
+    status = for_each(
+        todo, partial(_results, options, len(todo), model, source), give, of=len(clips), check=check, quiet=options.quiet
+    )
     if doubtful and not options.quiet:
         tell(_doubt(doubtful, len(todo), model.name))
     return status
@@ -177,14 +189,16 @@ def _doubt(doubtful: list[tuple[float, str]], count: int, model: str) -> str:
     return f"warning: {name}{many}: low confidence ({confidence:.2f}); the model {printable(model)} may not know what is said there"
 
 
-def _results(options: argparse.Namespace, count: int, model: Model, clips: Iterator[str], progress: Progress) -> Iterator[Result]:
-    """The results of so many clips: in their order to standard output, as they are there to files."""
+def _results(
+    options: argparse.Namespace, count: int, model: Model, source: Audio, clips: Iterator[str], progress: Progress
+) -> Iterator[Result]:
+    """The results of so many clips: in their order to standard output, as they are there to files.  source: what - is"""
     keywords = window_options(options) | {"decoder": decoder(options, model), "allow_truncated": options.allow_truncated}
     if count == 1:
         keywords["progress"] = progress
     if many := in_processes(options.jobs, count, ordered=options.output_dir is None):
         return until_interrupted(transcribe_many(clips, model=model, **many, **keywords))
-    return transcribe_many(clips, model=model, **keywords)
+    return transcribe_many((source if clip == "-" else clip for clip in clips), model=model, **keywords)
 
 
 def _check(options: argparse.Namespace, clips: list[Clip]) -> None:

@@ -40,6 +40,16 @@ class Transcript:
         return self.text
 
     @property
+    def start(self) -> float:
+        """When its first word begins; where it has none, 0."""
+        return self.words[0].start if self.words else 0.0
+
+    @property
+    def end(self) -> float:
+        """When its last word ends; where it has none, with the sound."""
+        return self.words[-1].end if self.words else self.duration
+
+    @property
     def confidence(self) -> float | None:
         """The mean probability of the words' characters; None where no word was heard.  Not calibrated, fit for finding what a model
         does not know."""
@@ -117,8 +127,10 @@ def transcript_from_logits(
     seconds_per_frame: float | Fraction,
     duration: float,
     decoder: BeamSearch | None = None,
+    first_frame: int = 0,
 ) -> Transcript:
-    """Decoding with times.  logits (T, V) -> :class:`Transcript`; ``duration`` in seconds.
+    """Decoding with times.  logits (T, V) -> :class:`Transcript`; ``duration`` in seconds.  first_frame: the number of the first, in the sound
+    that times are told of.
 
     The text is what ``tokenizer.decode`` makes of the likeliest token at each frame, as in the speech recognition pipeline of
     transformers 5.23, and so are the times: offset in frames times ``seconds_per_frame``, the network's hop divided by its sampling
@@ -133,8 +145,7 @@ def transcript_from_logits(
     check_shape("logits", logits, (None, None))
     if logits.shape[1] == 0 or not np.isfinite(logits.max(axis=1)).all():
         raise InputError("logits: expected a finite maximum in every frame, found NaN, infinity, or no tokens at all")
-    if decoder is not None and not isinstance(decoder, BeamSearch):
-        raise InputError(f"decoder: expected a BeamSearch or None, found {brief(decoder)}")
+    check_decoder(decoder)
     path = greedy_path(logits) if decoder is None else _best_path(logits, tokenizer, decoder)
     made_by = "greedy" if decoder is None else str(decoder)
     text, characters, words = tokenizer.offsets(path)
@@ -143,7 +154,7 @@ def transcript_from_logits(
         return Transcript("", (), duration, decoder=made_by)
 
     def times(start: int, end: int) -> tuple[float, float]:
-        return float(start * seconds_per_frame), float(end * seconds_per_frame)
+        return float((first_frame + start) * seconds_per_frame), float((first_frame + end) * seconds_per_frame)
 
     def cased(spelled: str) -> str:
         return spelled.lower() if tokenizer.do_lower_case else spelled
@@ -157,6 +168,12 @@ def transcript_from_logits(
         return Word(cased(spelled), *times(start, end), probability, tuple(inside))
 
     return Transcript(text, tuple(word(*span) for span in words), duration, tuple(heard), made_by)
+
+
+def check_decoder(decoder: object) -> None:
+    """Raise InputError for anything but a BeamSearch and None."""
+    if decoder is not None and not isinstance(decoder, BeamSearch):
+        raise InputError(f"decoder: expected a BeamSearch or None, found {brief(decoder)}")
 
 
 def _best_path(logits: Array, tokenizer: CTCTokenizer, decoder: BeamSearch) -> Array:

@@ -32,6 +32,12 @@ class _Kind:
         return self.id_bytes + self.size_bytes
 
 
+def is_placeholder(size: int, more: int = 0, field_bytes: int = 4) -> bool:
+    """Whether a header's size of the sound was written before anybody knew it: ffmpeg leaves 2**32 - 1, or 2**63 - 1, arecord about 2**31, SoX
+    0x7F000000, others 0, which may be true, and two billions."""
+    return size + more >= (0x7F000000 if field_bytes == 4 else 2**62) or size == 2_000_000_000
+
+
 @dataclass(frozen=True)
 class _Said:
     """What a header says of the sound: how many bytes, in which field of so many bytes."""
@@ -45,8 +51,8 @@ class _Said:
 
     @property
     def is_unknown(self) -> bool:
-        """It cannot be meant: ffmpeg leaves 2**32 - 1, or 2**63 - 1, arecord about 2**31, SoX 0x7F000000, others 0 and two billions."""
-        return self.size + self.more >= (0x7F000000 if self.field_bytes == 4 else 2**62) or self.size == 2_000_000_000
+        """It cannot be meant."""
+        return is_placeholder(self.size, self.more, self.field_bytes)
 
 
 _WAV, _CAF = _Kind(12), _Kind(8, "big", size_bytes=8, align=1)

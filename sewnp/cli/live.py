@@ -1,0 +1,45 @@
+"""Standard input that may never end: each segment's line as soon as the segment has."""
+
+import argparse
+import sys
+
+from sewnp.cli.output import show, tell
+from sewnp.decoding import BeamSearch
+from sewnp.errors import AudioError
+from sewnp.model import Model
+from sewnp.speech.audio import audio_name
+from sewnp.speech.formats import one_line
+from sewnp.speech.pipes import Arriving, Pipe, arriving
+
+FEW = 10
+"""Characters: a mean over fewer says little, a single word is often half heard."""
+
+
+def fits(options: argparse.Namespace, model: Model) -> bool:
+    """Whether a text of standard input is wanted whose segments can be printed one by one."""
+    segment = model.feature_extractor.segment if options.segment is None else options.segment
+    plain = options.output_format == "txt" and options.output_dir is None and options.compat is None
+    return bool(options.audio == ["-"] and plain and segment)
+
+
+def listen() -> tuple[Pipe, Arriving | None]:
+    """Standard input, and the sound that arrives there; None, with nothing read, for what has an end."""
+    name = audio_name("-")
+    if sys.stdin is None:
+        raise AudioError(f"{name}: closed")
+    pipe = Pipe(name, sys.stdin.buffer)
+    return pipe, arriving(pipe)
+
+
+def transcribe(options: argparse.Namespace, model: Model, sound: Arriving, decoder: BeamSearch | None) -> float | None:
+    """A line a segment, as each ends -> the mean probability of the characters, None of FEW."""
+    total, count = 0.0, 0
+    for found in model.stream(
+        sound.blocks, sampling_rate=sound.sampling_rate, window=options.window, overlap=options.overlap, decoder=decoder
+    ):
+        show(one_line(found.text))
+        if options.verbose:
+            tell(f"{audio_name('-')}: {found.start:.2f} to {found.end:.2f} s")
+        heard = [character.probability for word in found.words for character in word.characters]
+        total, count = total + sum(heard), count + len(heard)
+    return total / count if count >= FEW else None
