@@ -565,7 +565,7 @@ MUTANTS = [
     ),
     Mutant(
         "every known mistake fits",
-        "mistakes/naming.py:mistakes_that_fit",
+        "mistakes/naming.py:fitting",
         "and largest_error(value, found, least=least) <= budget",
         "and budget >= 0",
         "mistakes/test_mistakes.py::test_an_unknown_mistake_is_found_but_not_named",

@@ -12,7 +12,8 @@ from sewnp.suite import Report, check_vectors
 
 DESCRIPTION = """\
 Judge what a port computed for the cases of a suite that sewnp vectors wrote: pass or fail for
-each case, and of each that fails the first stage, in the order of computation, that diverges.
+each case, and of each that fails the first stage, in the order of computation, that diverges,
+with the known mistake that explains it, where one does.
 
 RESULTS holds one entry a case: <case>.safetensors, <case>.npz, a folder <case>/ of .npy, or
 <case>.json for the cases about text. A port may leave stages out, but not those that the
@@ -27,12 +28,16 @@ examples:
 
 FAILURE = 2
 
+SCREEN = 20
+"""Places that the verdict tells before it says how many more there are."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     parser.add_argument("folder", metavar="DIR", help="a suite written by sewnp vectors")
     parser.add_argument("results", metavar="RESULTS", help="the folder with the port's results")
     parser.add_argument("--cases", nargs="+", default=[], metavar="NAME", help="judge only these cases, with * and ?")
+    parser.add_argument("--strip-prefix", default="", metavar="PREFIX", help="take this off the names of the port's stages")
     parser.add_argument("--junit", metavar="FILE", help="write JUnit XML, a test a stage")
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
 
@@ -42,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.junit:
         inputs = {"a file of the suite": _files(options.folder), "a result": _files(options.results)}
         check_outputs(options, {"--junit": options.junit}, inputs)
-    report = check_vectors(options.folder, options.results, options.cases)
+    report = check_vectors(options.folder, options.results, options.cases, strip=options.strip_prefix)
     if options.junit:
         write_text(Path(options.junit), report.to_junit(), TraceError)
     if options.json:
@@ -60,5 +65,7 @@ def table(report: Report) -> str:
     """The report as text: a line a case, then the verdict and where the cases that fail went wrong first."""
     width = max(len(printable(case.name)) for case in report.cases)
     lines = [f"{'pass' if case.passes else 'FAIL'}  {printable(case.name):<{width}}  {case.verdict}" for case in report.cases]
-    origins = [f"{count:>5}  {place}" for place, count in report.origins.items()]
-    return "\n".join([*lines, "", report.verdict, *(["where they went wrong first:", *origins] if origins else [])])
+    origins = [f"{count:>5}  {printable(place, longest=400)}" for place, count in report.origins.items()]
+    more = [f"       and {len(origins) - SCREEN} more places"] if len(origins) > SCREEN else []
+    said = ["where they went wrong first:", *origins[:SCREEN], *more] if origins else []
+    return "\n".join([*lines, "", report.verdict, *said])

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("theirs", metavar="THEIRS", help="their stages: .safetensors, .npz or a folder of .npy")
     add_model(parser, default=None)
     parser.add_argument("--map", metavar="NAMES", help='JSON from their names to ours, or "transformers" for its module paths')
+    parser.add_argument("--strip-prefix", default="", metavar="PREFIX", help="take this off their names")
     parser.add_argument("--stages", nargs="+", default=[], metavar="NAME", help="compare only these stages, with * and ?")
     parser.add_argument(
         "--precision",
@@ -63,7 +64,9 @@ def run(options: argparse.Namespace) -> int:
     names = read_map(options.map, traced_config(ours)) if options.map else None
     masking = ours.metadata.get("masking", "any")
     model = load(options.model, dtype="float64", masking=masking) if options.model else None  # type: ignore[arg-type]
-    result = judge(ours, theirs, names=names, model=model, precision=options.precision, stages=options.stages)
+    result = judge(
+        ours, theirs, names=names, model=model, precision=options.precision, stages=options.stages, strip=options.strip_prefix
+    )
     if options.plot:
         save_figure(plot_comparison(result).figure, Path(options.plot))
     if options.json:
@@ -85,7 +88,11 @@ def _line(row: StageComparison, width: int) -> str:
     numbers = " " * 50
     if m is not None:
         numbers = f"{m.max_error:9.1e} {row.budget:9.1e} {m.mean_error:9.1e} {m.cosine:11.8f} {m.share:8.2%}"
-    remarks = [row.status, row.detail, f"worst at {list(m.worst)}" if m is not None and row.status == "diverges" else ""]
+    remarks = [
+        row.status,
+        row.detail,
+        f"worst at {list(m.worst)}" if m is not None and row.status == "diverges" and not row.detail else "",
+    ]
     if row.origin:
         remarks.append("WRONG IN ITSELF" + (f": {row.cause}" if row.cause else ""))
     elif row.local is not None and row.status != "agrees":

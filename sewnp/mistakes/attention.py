@@ -151,16 +151,18 @@ def buckets(s: StageRun) -> Mistakes:
     if size > 0:
         yield "raw distances instead of buckets", raw
         yield "buckets computed in float64 instead of float32", _buckets(raw, size, far, np.ceil)
+        yield "buckets computed in float64 instead of float32", _buckets(raw, size, far, np.ceil, divide_last=True)
         yield "logarithm rounded down instead of up", _buckets(raw, size, far, np.floor)
         yield "logarithm rounded to the nearest", _buckets(raw, size, far, np.rint)
         yield "buckets up to max_distance instead of max_distance - 1", log_buckets(raw, buckets=size, max_distance=far + 1)
 
 
-def _buckets(raw: Array, size: int, far: int, to_integer: np.ufunc) -> Array:
-    """log_buckets in float64, with another way to round."""
+def _buckets(raw: Array, size: int, far: int, to_integer: np.ufunc, *, divide_last: bool = False) -> Array:
+    """log_buckets in float64, with another way to round, or with the product before the quotient, which ends elsewhere at some sizes."""
     middle, distance = size // 2, np.abs(raw)
-    ratio = np.log(np.maximum(distance, middle) / middle) / math.log((far - 1) / middle)
-    return np.where(distance <= middle, raw, np.sign(raw) * (to_integer(ratio * (middle - 1)) + middle)).astype(np.int64)
+    log, log_range = np.log(np.maximum(distance, middle) / middle), math.log((far - 1) / middle)
+    steps = log * (middle - 1) / log_range if divide_last else log / log_range * (middle - 1)
+    return np.where(distance <= middle, raw, np.sign(raw) * (to_integer(steps) + middle)).astype(np.int64)
 
 
 def sums(s: StageRun) -> Mistakes:

@@ -4,16 +4,16 @@ import math
 
 import numpy as np
 
-from sewnp.ctc.lattice import ctc_alpha
-from sewnp.ctc.loss import clean_labels, ctc_loss
 from sewnp.layers.linear import linear
 from sewnp.layers.masking import frame_mask
 from sewnp.layers.softmax import log_softmax, softmax
+from sewnp.mistakes import ctc
+from sewnp.mistakes.ctc import CTCProblem
 from sewnp.mistakes.layers import affine, projections
 from sewnp.mistakes.stage_run import Mistakes, StageRun
 from sewnp.networks.base import FAMILIES
 from sewnp.networks.heads import cross_entropy
-from sewnp.types import Array, See
+from sewnp.types import Array
 
 
 def states(s: StageRun) -> list[Array]:
@@ -109,55 +109,23 @@ def log_probabilities(s: StageRun) -> Mistakes:
 
 
 def lattices(s: StageRun) -> Mistakes:
-    """CTC with other lengths or another blank, seen in the lattice."""
-    log_probs, blank = s.used["log_probs"], s.config.pad_token_id
-    targets, lengths = ctc_targets(s)
-    yield (
-        "frames of padding counted",
-        ctc_alpha(log_probs, targets, np.full(len(log_probs), log_probs.shape[1]), lengths, blank=blank),
-    )
-    yield "probabilities instead of their logarithms", np.exp(s.right)
-    for other in _other_blanks(s):
-        yield f"blank is token {other} instead of {blank}", ctc_alpha(log_probs, targets, ctc_frames(s), lengths, blank=other)
+    """The lattice of the CTC loss."""
+    yield from ctc.lattices(ctc_problem(s), s.right)
 
 
 def losses(s: StageRun) -> Mistakes:
     """The losses of the clips."""
-    log_probs, blank, keep = s.used["log_probs"], s.config.pad_token_id, s.config.ctc_zero_infinity
-    targets, lengths = ctc_targets(s)
-
-    def loss(frames: Array, *, blank: int = blank, zero_infinity: bool = keep) -> Array:
-        see: See = lambda _, x: x  # noqa: E731 (somebody looks: a port's log_probs may be anything)
-        return ctc_loss(log_probs, targets, frames, lengths, blank=blank, reduction="none", zero_infinity=zero_infinity, see=see)
-
-    yield "zero_infinity ignored" if keep else "infinite losses set to zero", loss(ctc_frames(s), zero_infinity=not keep)
-    yield "frames of padding counted", loss(np.full(len(log_probs), log_probs.shape[1]))
-    yield "sign missing: log-likelihoods", -s.right
-    yield "divided by the lengths of the targets already", s.right / np.maximum(lengths, 1)
-    yield "divided by the numbers of frames", s.right / np.maximum(ctc_frames(s), 1)
-    yield "in bits instead of nats", s.right / math.log(2)
-    for other in _other_blanks(s):
-        yield f"blank is token {other} instead of {blank}", loss(ctc_frames(s), blank=other)
+    yield from ctc.losses(ctc_problem(s), s.right)
 
 
 def reductions(s: StageRun) -> Mistakes:
     """One loss of many, in another way."""
-    yield "in bits instead of nats", s.right / math.log(2)
-    yield "sign missing", -s.right
     if s.model.head == "classification":
+        yield "in bits instead of nats", s.right / math.log(2)
+        yield "sign missing", -s.right
         yield from _mean_cross_entropies(s)
-        return
-    each, lengths, rule = s.used["ctc.losses"], np.maximum(ctc_targets(s)[1], 1), s.config.ctc_loss_reduction
-    ways = {
-        "sum": np.asarray(each.sum()),
-        "none": each,
-        "mean not divided by the target lengths": np.asarray(each.mean()),
-        "mean": np.asarray((each / lengths).mean()),
-        "sum divided by all target lengths together": np.asarray(each.sum() / lengths.sum()),
-    }
-    for way, value in ways.items():
-        if way != rule:
-            yield f"reduction {way!r} instead of {rule!r}" if way in ("sum", "none", "mean") else way, value
+    else:
+        yield from ctc.reductions(ctc_problem(s), s.right, s.used["ctc.losses"])
 
 
 def _mean_cross_entropies(s: StageRun) -> Mistakes:
@@ -172,8 +140,7 @@ def _mean_cross_entropies(s: StageRun) -> Mistakes:
 
 def ctc_targets(s: StageRun) -> tuple[Array, Array]:
     """Targets of the CTC loss and their lengths."""
-    assert s.inputs.labels is not None  # there is no CTC stage without labels
-    return clean_labels(s.inputs.labels, blank=s.config.pad_token_id, vocab_size=s.config.vocab_size)
+    return ctc_problem(s).cleaned
 
 
 def ctc_frames(s: StageRun) -> Array:
@@ -182,9 +149,8 @@ def ctc_frames(s: StageRun) -> Array:
     return np.full(batch, frames) if s.lengths is None else s.lengths
 
 
-def _other_blanks(s: StageRun) -> list[int]:
-    """The first and the last token, unless they are the blank or stand in a target."""
-    targets, lengths = ctc_targets(s)
-    spelled = {int(token) for row, n in zip(targets, lengths, strict=True) for token in row[:n]}
-    spelled |= {s.config.pad_token_id} if (lengths < targets.shape[1]).any() else set()
-    return sorted({0, s.config.vocab_size - 1} - spelled - {s.config.pad_token_id})
+def ctc_problem(s: StageRun) -> CTCProblem:
+    """What the CTC loss of a run is computed from."""
+    assert s.inputs.labels is not None  # there is no CTC stage without labels
+    c, labels = s.config, s.inputs.labels
+    return CTCProblem(s.used["log_probs"], labels, ctc_frames(s), c.pad_token_id, c.ctc_loss_reduction, c.ctc_zero_infinity)

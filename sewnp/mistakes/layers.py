@@ -1,7 +1,7 @@
 """Known mistakes in the layers that SEW and SEW-D share: norms, affine maps, convolutions, masks, the squeeze."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -169,6 +169,8 @@ def position_convolutions(s: StageRun) -> Mistakes:
     if groups > 1 and width > 1:
         order = np.arange(out).reshape(groups, width).T.ravel()
         yield "channels dealt to the groups in turn instead of in blocks", run(x=x[:, :, np.argsort(order)])
+    if "frame_mask" not in s.used:
+        yield from ((said, run(x=hidden)) for said, hidden in _hidden_all_the_same(s, x))
 
 
 def folded_weights(s: StageRun) -> Mistakes:
@@ -206,11 +208,23 @@ def replaced_frames(s: StageRun) -> Mistakes:
     yield "the other frames replaced", np.where(hidden, x, embed)
 
 
+def _hidden_all_the_same(s: StageRun, x: Array) -> Iterator[tuple[str, Array]]:
+    """The frames that a stage is given, hidden where the configuration says that nothing is."""
+    weights = s.model.weights[s.config.prefix]
+    if s.inputs.mask_time_indices is not None and not s.config.apply_spec_augment and "masked_spec_embed" in weights:
+        hidden = np.asarray(s.inputs.mask_time_indices, dtype=bool)[:, :, None]
+        yield (
+            "frames of mask_time_indices hidden although apply_spec_augment is false",
+            np.where(hidden, weights["masked_spec_embed"], x),
+        )
+
+
 def zeroed_frames(s: StageRun) -> Mistakes:
     """Padding set to zero."""
     x, mask = s.given(0), s.given(1)[:, :, None]
     yield "padded frames not zeroed", x
     yield "real frames zeroed instead of padded ones", np.where(mask, 0.0, x)
+    yield from ((said, np.where(mask, hidden, 0.0)) for said, hidden in _hidden_all_the_same(s, x))
 
 
 def frame_masks(s: StageRun) -> Mistakes:
@@ -258,6 +272,8 @@ def pools(s: StageRun) -> Mistakes:
     if "frame_mask" in s.used:
         real = s.used["frame_mask"][:, : n * factor].reshape(batch, n, factor).sum(axis=2)
         yield "mean over the real frames of a group only", groups.sum(axis=2) / np.maximum(real, 1)[:, :, None]
+    else:
+        yield from ((said, squeeze(hidden, factor)) for said, hidden in _hidden_all_the_same(s, x))
 
 
 def squeezes(s: StageRun) -> Mistakes:

@@ -1,6 +1,6 @@
 """Naming mistakes: which of those that are known makes a stage what a port has there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
@@ -31,19 +31,24 @@ def name_mistakes(
 
     def named(row: StageComparison) -> StageComparison:
         stage = StageRun(row.name, exact, replayed.used, replayed.inputs, replayed.local[row.name])
-        fitting = mistakes_that_fit(stage, theirs[row.name], budgets.get(row.name, 0.0), least=row.least)
-        return replace(row, cause=in_words(fitting))
+        fits = mistakes_that_fit(stage, theirs[row.name], budgets.get(row.name, 0.0), least=row.least)
+        return replace(row, cause=in_words(fits))
 
     return replace(comparison, rows=tuple(named(row) if row.origin else row for row in comparison.rows))
 
 
 def mistakes_that_fit(stage: StageRun, found: Array, budget: float, *, least: float = 0.0) -> list[str]:
     """The mistakes that make the stage what was found, the closest first."""
+    return fitting(mistakes_of(stage), found, budget, least=least)
+
+
+def fitting(mistakes: Iterable[tuple[str, Array]], found: Array, budget: float, *, least: float = 0.0) -> list[str]:
+    """Of mistakes and the values that they make, those whose value was found, the closest first."""
     fits: dict[str, float] = {}
     if found.dtype.kind == "f":
         found = np.where(found < LOWEST, -np.inf, found)
     with np.errstate(all="ignore"):  # a mistake may well divide by zero
-        for said, value in mistakes_of(stage):
+        for said, value in mistakes:
             if value.shape == found.shape and largest_error(value, found, least=least) <= budget:
                 # the mean, because rounding averages out and a systematic difference does not
                 fits[said] = min(measure(value, found, least=least).mean_error, fits.get(said, np.inf))

@@ -1,7 +1,8 @@
 """Comparing somebody's stages with ours: where they agree, where they part, and where they parted first."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -9,15 +10,20 @@ import numpy as np
 
 from sewnp.errors import printable
 from sewnp.networks.stages import stage_of
+from sewnp.numerics.behind import Behind
 from sewnp.numerics.measure import Measure, measure, transposition
 from sewnp.numerics.replay import usable
 from sewnp.numerics.scales import zero_scales
+from sewnp.numerics.strangers import described_strangers, in_common
 from sewnp.types import Array
 
 Status = Literal["agrees", "diverges", "transposed", "shape", "not finite", "missing", "unknown"]
 
 MUST_MATCH = ("stage_list", "fingerprint", "masking", "inputs")
 """Metadata that has to be the same where both files have it."""
+
+SCREEN = 16
+"""Causes that a verdict tells before it says how many more there are: with what stands around them, a screen."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class StageComparison:
     local: Measure | None = None
     """By replay: the difference from what we make of their inputs."""
     cause: str = ""
-    """By replay: what reproduces their value."""
+    """The known mistake that reproduces their value."""
     least: float = 0.0
     """The scale is at least this, for a gradient that is zero on paper."""
 
@@ -44,9 +50,12 @@ class Comparison:
     """All stages compared, in the order of computation."""
 
     rows: tuple[StageComparison, ...]
+    """Names that no stage has first: mostly the rest is missing under its own."""
     problems: tuple[str, ...] = ()
     """What keeps the two from being comparable at all: another model, other mask rules, other inputs."""
     replayed: bool = False
+    hint: str = ""
+    """What all the names that no stage has begin with, in words."""
 
     @property
     def agrees(self) -> bool:
@@ -70,13 +79,24 @@ class Comparison:
             return f"all {len(self.rows)} stages agree"
         counts = Counter(row.status for row in self.rows)
         counted = ", ".join(f"{count} {'agree' if status == 'agrees' else status}" for status, count in counts.items())
-        if not self.replayed:
-            assert self.first is not None
-            return f"{counted}; the first that does not agree is {printable(self.first.name)}"
-        origins = [f"{printable(row.name)}{f' ({row.cause})' if row.cause else ''}" for row in self.rows if row.origin]
-        if origins:
-            return f"{counted}; wrong in itself: {'; '.join(origins)}"
-        return f"{counted}; no stage is wrong in itself: what differs has grown from rounding, or from a stage that is missing"
+        counted += f"; {self.hint}" if self.hint else ""
+        if self.replayed:
+            return f"{counted}; {self._origins}"
+        assert self.first is not None
+        return counted if self.hint else f"{counted}; the first that does not agree is {printable(self.first.name)}"
+
+    @property
+    def _origins(self) -> str:
+        """What is wrong in itself, grouped by cause: on one line, or where there are several causes on one each."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for row in self.rows:
+            if row.origin:  # without a known cause it is the kind of stage that tells what goes together
+                groups.setdefault((row.cause, row.cause or re.sub(r"\.\d+\.", ".{i}.", row.name)), []).append(printable(row.name))
+        if not groups:
+            return "no stage is wrong in itself: what differs has grown from rounding, or from a stage that is missing"
+        said = [_places(names) + (f" ({cause})" if cause else "") for (cause, _), names in groups.items()]
+        more = [f"and {len(said) - SCREEN} more causes"] if len(said) > SCREEN else []
+        return "wrong in itself: " + said[0] if len(said) == 1 else "\n  ".join(["wrong in itself:", *said[:SCREEN], *more])
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -103,8 +123,8 @@ def compare(
     wanted, zeros = [name for name in ours if chosen is None or name in chosen], zero_scales(truth) if scales is None else scales
     rows = [_compared(name, truth[name], theirs.get(name), budgets.get(name, 0.0), zeros.get(name, 0.0)) for name in wanted]
     strangers = [name for name in theirs if name not in ours]  # not "in truth": that of a Mapping would read the stage
-    rows += [StageComparison(name, "unknown", detail="no stage of this run has this name") for name in strangers]
-    return Comparison(tuple(rows))
+    unknown = [StageComparison(name, "unknown", detail=said) for name, said in described_strangers(strangers, ours).items()]
+    return Comparison((*unknown, *rows), hint=in_common(strangers, ours))
 
 
 def judge_replay(
@@ -112,35 +132,24 @@ def judge_replay(
 ) -> Comparison:
     """Mark the rows whose stage is wrong in itself: their value is beyond the local budget from what we make of their inputs.
 
-    Where their value cannot be gone on with (another shape, NaN), what follows was computed from ours instead and would look wrong without
-    being so.  Nothing is blamed then until a stage agrees again; and as shapes and NaN spread, only the first of them is blamed.  The gradient
-    by a weight is what nothing else is computed from: as long as it agrees, it is right, whatever was shown before it.
+    Where their value cannot be gone on with (another shape, NaN), what is computed from it was computed from ours instead and would look
+    wrong without being so: it is not blamed, nor is what has another shape or NaN because that has.  The gradient by a weight is what
+    nothing else is computed from: as long as it agrees, it is right, whatever was shown before it.
     """
-    rows = []
-    cut = ""  # the stage behind which we are on our own
-    spread = False
-    for row in comparison.rows:
-        if row.status not in ("missing", "unknown") and row.name in local:
-            ours, found = local[row.name], theirs[row.name]
-            alone = _compared(row.name, ours, found, budgets.get(row.name, 0.0), row.least)
-            wrong, unusable = alone.status != "agrees", not usable(ours, found)
-            right_leaf = row.status == "agrees" and stage_of(row.name).group == "weights"
-            origin = wrong and not cut and not (unusable and spread) and not right_leaf
-            behind = f"not judged: behind {cut}" if wrong and not origin and cut else ""
-            detail = "; ".join(filter(None, (row.detail, behind)))
-            row = replace(row, local=alone.measure, origin=origin, detail=detail)
-            if unusable:
-                cut, spread = cut or row.name, True
-            elif not wrong and _depends_on_clips(row.name):
-                cut = ""
-        rows.append(row)
-    return replace(comparison, rows=tuple(rows), replayed=True)
-
-
-def _depends_on_clips(name: str) -> bool:
-    """Whether a stage tells anything of those before it: masks and tables are computed from lengths and weights alone."""
-    stage = stage_of(name)
-    return stage.kind == "float" and stage.axes.startswith("B")
+    rows = {row.name: row for row in comparison.rows}
+    behind = Behind(local)
+    for name, ours in local.items():
+        row, found, cut = rows.get(name), theirs.get(name), behind.whom(name)
+        if found is None or not usable(ours, found):
+            behind.add(name, cut or ("" if found is None else name))
+        if row is None or found is None or row.status == "missing":
+            continue
+        alone = _compared(name, ours, found, budgets.get(name, 0.0), row.least)
+        wrong, right_leaf = alone.status != "agrees", row.status == "agrees" and stage_of(name).group == "weights"
+        origin = wrong and not cut and not right_leaf
+        note = f"not judged: behind {cut}" if wrong and not origin and cut else ""
+        rows[name] = replace(row, local=alone.measure, origin=origin, detail="; ".join(filter(None, (row.detail, note))))
+    return replace(comparison, rows=tuple(rows.values()), replayed=True)
 
 
 def metadata_problems(ours: Mapping[str, str], theirs: Mapping[str, str]) -> tuple[str, ...]:
@@ -168,15 +177,35 @@ def _judged(truth: Array, found: Array, measured: Measure | None, budget: float,
             return "not finite", f"{nan_count} of {found.size} values are NaN"
         if measured.max_error <= budget:  # NaN in either has no bound
             return "agrees", ""
-        if np.isinf(measured.max_error) and not np.isfinite(found).all():
-            return "not finite", "infinite where the truth is not, or the other way round"
+        if (infinities := _infinities(truth, found)) and not np.isfinite(found).all():
+            return "not finite", infinities
     axes = transposition(truth, found, budget=budget, least=least)
     if axes is not None:
         return "transposed", f"ours with axes {axes}" + ("" if measured else f": {found.shape}, expected {truth.shape}")
     if measured is None:
         return "shape", f"expected shape {truth.shape}, found {found.shape}"
     exact = {"b": "boolean", "i": "integer"}.get(truth.dtype.kind)
-    return "diverges", f"{exact} stages have to be equal" if exact else ""
+    if not exact:
+        return "diverges", _infinities(truth, found)
+    others = f" at {list(measured.worst)}" if measured.worst else ""
+    said = f"expected {truth[measured.worst]}, found {found[measured.worst]}{others}"
+    return "diverges", f"{exact} stages have to be equal: {said}; {np.count_nonzero(truth != found)} of {truth.size} differ"
+
+
+def _infinities(truth: Array, found: Array) -> str:
+    """On which side the infinities are that the other does not have, and where the first is; "" where both have the same."""
+    apart = (np.isinf(truth) | np.isinf(found)) & (truth != found)
+    if not apart.any():
+        return ""
+    where = tuple(map(int, np.unravel_index(int(apart.argmax()), truth.shape)))
+    at = f" at {list(where)}" if where else ""
+    said = f"expected {float(truth[where]):.6g}, found {float(found[where]):.6g}{at}"
+    return f"{said}; {np.count_nonzero(apart)} of {truth.size} values are infinite on one side"
+
+
+def _places(names: Sequence[str]) -> str:
+    """Stages in a few words."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _short(value: str) -> str:

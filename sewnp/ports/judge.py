@@ -14,6 +14,7 @@ from sewnp.numerics.jitter import honest_runs
 from sewnp.numerics.precision import Precision
 from sewnp.numerics.replay import replay
 from sewnp.numerics.stage_files import StageFile
+from sewnp.numerics.strangers import strip_prefix
 from sewnp.numerics.trace import Inputs, chosen
 from sewnp.ports.names import Target, renamed
 from sewnp.types import Array
@@ -27,11 +28,13 @@ def judge(
     model: Model | None = None,
     precision: Precision = "float32",
     stages: Sequence[str] = (),
+    strip: str = "",
 ) -> Comparison:
     """Compare their stages with ours, each within its budget.
 
     names: from their names to ours.  model: the traced one; then truth, budgets and a replay are computed from the inputs that our trace
     keeps, and what is wrong in itself is told from what is inherited.  precision: what they compute in.  stages: only these, with * and ?.
+    strip: a prefix that their names have and ours have not; it is taken off when the map has been read.
 
     Files that are not of the same run, and another model than the traced one, are problems of the Comparison.  Raises TraceError for a
     trace without budgets where there is no model, and for one without inputs where there is.
@@ -39,7 +42,8 @@ def judge(
     problems = metadata_problems(ours.metadata, theirs.metadata)
     if problems:
         return Comparison((), problems)
-    found = theirs if names is None else renamed(theirs, names)
+    found: Mapping[str, Array] = theirs if names is None else renamed(theirs, names)
+    found = strip_prefix(found, strip, frozenset(ours)) if strip else found
     if model is not None:
         return _judge_with(model, ours, found, precision, stages)
     try:

@@ -4,16 +4,18 @@ import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from sewnp.errors import TraceError, brief, harmless, printable
+from sewnp.errors import InputError, TraceError, brief, harmless, printable
 from sewnp.files import is_folder, naming, path_name, read_json
 from sewnp.numerics.compare import Comparison, StageComparison, compare, metadata_problems
 from sewnp.numerics.stage_files import open_stages
+from sewnp.numerics.strangers import described_strangers, in_common, strip_prefix
 from sewnp.numerics.trace import chosen
+from sewnp.suite.causes import cause_of
 from sewnp.suite.layout import CASES_FOLDER, EXPECTED, STAGES, read_suite
 
 SUFFIXES = (".safetensors", ".npz", ".json")
@@ -26,7 +28,8 @@ class CaseReport:
     name: str
     title: str
     comparison: Comparison
-    """The stages that were given, those that are required and were not, and those that no case has, in the order of computation."""
+    """Names that no stage of the case has; then, in the order of computation, the stages that were given, and those that are required and
+    were not."""
     not_given: tuple[str, ...] = ()
     """Stages that were left out, as a port may."""
     problem: str = ""
@@ -39,14 +42,15 @@ class CaseReport:
 
     @property
     def first(self) -> StageComparison | None:
-        """The first stage, in the order of computation, that does not agree."""
+        """A name that no stage has; else the first stage, in the order of computation, that does not agree."""
         return self.comparison.first
 
     @property
     def before(self) -> str:
         """The last stage before that which was given, and agrees."""
-        names = [row.name for row in takewhile(lambda row: row is not self.first, self.comparison.rows)]
-        return names[-1] if names else ""
+        known = [row for row in self.comparison.rows if row.status != "unknown"]
+        names = [row.name for row in takewhile(lambda row: row.status == "agrees", known)]
+        return names[-1] if names and self.first in known else ""
 
     @property
     def verdict(self) -> str:
@@ -54,6 +58,8 @@ class CaseReport:
         agreeing = sum(row.status == "agrees" for row in self.comparison.rows)
         if self.problem or self.first is None:
             return self.problem or f"{agreeing} stages agree" + (f", {len(self.not_given)} not given" if self.not_given else "")
+        if self.comparison.hint:
+            return self.comparison.hint
         others = len(self.comparison.rows) - agreeing - 1
         last = f"; {self.before} still agrees" if self.before else ""
         return f"first divergence: {printable(self.first.name)}: {described(self.first)}{last}" + (
@@ -85,10 +91,11 @@ class Report:
 
     @property
     def origins(self) -> dict[str, int]:
-        """Where cases went wrong first -> how many, the commonest first.  Layers count as one: {i} stands for their numbers."""
-        failed = [case for case in self.cases if not case.passes]
-        places = [re.sub(r"\.\d+\.", ".{i}.", case.first.name) if case.first else "no readable results" for case in failed]
-        return dict(Counter(places).most_common())
+        """Where cases went wrong first, and why where that is known -> how many, the commonest first.
+
+        Layers count as one: {i} stands for their numbers.
+        """
+        return dict(Counter(map(_origin, (case for case in self.cases if not case.passes))).most_common())
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -132,21 +139,33 @@ class Report:
         return harmless(ET.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"  # XML has no control characters
 
 
+def _origin(case: CaseReport) -> str:
+    """Where and why a case went wrong first, in words that others of the same mistake share."""
+    if case.first is None:
+        return "no readable results"
+    if case.comparison.hint:
+        return re.sub(r"^the \d+ unknown names", "unknown names", case.comparison.hint)
+    place = re.sub(r"\.\d+\.", ".{i}.", case.first.name)
+    return place + (f": {case.first.cause}" if case.first.cause else "")
+
+
 def described(row: StageComparison) -> str:
     """What is wrong with a stage, in a few words."""
     m = row.measure
     numbers = ""
-    if m is not None and row.status == "diverges":
+    if m is not None and row.status == "diverges" and not row.detail:  # a detail has numbers of its own
         where = f"{list(m.worst)}" if m.worst else "its only value"
         numbers = f"off by {m.max_error:.1e} of its scale (budget {row.budget:.1e}), most at {where}"
-    return "; ".join(part for part in (row.status, numbers, row.detail) if part)
+    status = f"{row.status}: {row.cause}" if row.cause else row.status
+    return "; ".join(part for part in (status, numbers, row.detail) if part)
 
 
-def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] = ()) -> Report:
+def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] = (), *, strip: str = "") -> Report:
     """Judge the results of a port.
 
     folder: a suite that ``write_vectors`` wrote.  results: a folder with one entry a case: ``<case>.safetensors``, ``<case>.npz``, a folder
     ``<case>/`` of .npy, or ``<case>.json`` where the case is about text.  cases: names of the cases to judge, with * and ?; all without any.
+    strip: a prefix that the names of the port's stages have and ours have not.
 
     A case without results fails, and so does one whose results cannot be read: each says why.  Raises TraceError for a suite that is missing
     or damaged and for a results folder that is not there, InputError for a name in ``cases`` that no case has.
@@ -173,7 +192,7 @@ def check_vectors(folder: str | Path, results: str | Path, cases: Sequence[str] 
             found.setdefault(name, []).append(path)
         else:
             strangers.append(path.name)
-    reports = (_judged(folder / CASES_FOLDER / name, entries[name], found.get(name, [])) for name in wanted)
+    reports = (_judged(folder / CASES_FOLDER / name, entries[name], found.get(name, []), strip) for name in wanted)
     return Report(tuple(reports), tuple(strangers))
 
 
@@ -194,7 +213,7 @@ def _entries(folder: Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path]) -> CaseReport:
+def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path], strip: str) -> CaseReport:
     text = entry["kind"] == "tokenizer"
     stages, scales = _stages(folder)
     truth: Any = read_json(folder / f"{EXPECTED}.json", TraceError) if text else open_stages(folder / f"{EXPECTED}.safetensors")
@@ -207,10 +226,15 @@ def _judged(folder: Path, entry: Mapping[str, Any], paths: Sequence[Path]) -> Ca
         theirs = _opened(paths[0], text=text)
         if not text and (problems := metadata_problems(truth.metadata, getattr(theirs, "metadata", {}))):
             raise TraceError(f"{paths[0]}: not results of this case: {'; '.join(problems)}")
+        theirs = strip_prefix(theirs, strip, stages) if strip else theirs
         names = [name for name in stages if name in frozenset(theirs) or name in entry["required"]]
         comparison = _text_compared(truth, theirs, names) if text else compare(truth, theirs, stages, names=names, scales=scales)
-    except TraceError as error:
+    except (TraceError, InputError) as error:
         return CaseReport(entry["name"], entry["title"], Comparison(()), tuple(stages), str(error))
+    if comparison.first is not None and comparison.first.name in frozenset(theirs) & stages.keys():
+        found = theirs[comparison.first.name]
+        row = replace(comparison.first, cause=cause_of(folder, entry, truth, comparison.first, found))
+        comparison = replace(comparison, rows=tuple(row if each is comparison.first else each for each in comparison.rows))
     return CaseReport(entry["name"], entry["title"], comparison, tuple(name for name in stages if name not in names))
 
 
@@ -239,8 +263,9 @@ def _text_compared(truth: Mapping[str, Any], theirs: Mapping[str, Any], names: I
             continue
         difference = _difference(truth[name], theirs[name])
         rows.append(StageComparison(name, "diverges" if difference else "agrees", detail=difference))
-    rows += [StageComparison(name, "unknown", detail="no stage of this case has this name") for name in theirs if name not in truth]
-    return Comparison(tuple(rows))
+    strangers = [name for name in theirs if name not in truth]
+    unknown = [StageComparison(name, "unknown", detail=said) for name, said in described_strangers(strangers, truth).items()]
+    return Comparison((*unknown, *rows), hint=in_common(strangers, truth))
 
 
 def _difference(truth: Any, found: Any, place: str = "") -> str:

@@ -71,12 +71,17 @@ class Case:
 CASES: dict[str, Case] = {
     "sew": Case(lengths=(9, 6, 4), hidden=True, config={"conv_bias": True}),
     "sew, one clip all padding": Case(
-        lengths=(9, 0, 3), gain=12.0, config={"ctc_zero_infinity": True, "ctc_loss_reduction": "sum"}
+        lengths=(9, 0, 3),
+        hidden=True,
+        gain=12.0,
+        config={"ctc_zero_infinity": True, "ctc_loss_reduction": "sum", "apply_spec_augment": False},
     ),
     "sew, layer norm": Case(
         frames=11,
+        hidden=True,
         gain=12.0,
         config={
+            "apply_spec_augment": False,
             "feat_extract_norm": "layer",
             "num_conv_pos_embeddings": 4,
             "squeeze_factor": 3,

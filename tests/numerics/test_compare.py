@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from numerics.cases import CASES, allowed, case, diagnosed, planted, truth
 
+from sewnp.errors import InputError
 from sewnp.numerics import Comparison, StageComparison, compare, run_in
 from sewnp.numerics.compare import metadata_problems
+from sewnp.numerics.strangers import strip_prefix
 from sewnp.types import Array
 
 Q, MASK = "encoder.layers.0.attention.q", "encoder.squeezed_mask"
@@ -78,7 +80,13 @@ def test_a_transposed_layout_of_other_numbers_is_only_a_shape() -> None:
     assert (row.status, row.detail) == ("shape", "expected shape (3, 21, 8), found (3, 8, 21)")
 
 
-@pytest.mark.parametrize(("value", "said"), [(np.nan, "1 of 297 values are NaN"), (np.inf, "infinite where")])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.nan, "1 of 297 values are NaN"),
+        (np.inf, "expected -1.6694, found inf at [0, 1, 2]; 1 of 297 values are infinite on one side"),
+    ],
+)
 def test_what_is_not_finite(value: float, said: str) -> None:
     x = theirs_with()["logits"].copy()
     x[0, 1, 2] = value
@@ -91,12 +99,11 @@ def test_what_is_not_finite(value: float, said: str) -> None:
 
 def test_infinities_where_ours_has_them_agree_and_elsewhere_do_not() -> None:
     alpha = theirs_with()["ctc.alpha"]
-    assert np.isneginf(alpha).any()
-    assert (
-        row_of(theirs_with(ctc__alpha=np.where(np.isneginf(alpha), -1e30, alpha).astype(np.float32)), "ctc.alpha").status
-        != "agrees"
-    )
-    assert row_of(theirs_with(ctc__alpha=np.where(np.isneginf(alpha), np.inf, alpha)), "ctc.alpha").status == "not finite"
+    apart = np.count_nonzero(np.isneginf(alpha))
+    for low, status, found in ((np.float32(-1e30), "diverges", "-1e+30"), (np.inf, "not finite", "inf")):
+        row = row_of(theirs_with(ctc__alpha=np.where(np.isneginf(alpha), low, alpha)), "ctc.alpha")
+        said = f"expected -inf, found {found} at [0, 0, 2]; {apart} of {alpha.size} values are infinite on one side"
+        assert (row.status, row.detail) == (status, said)
 
 
 def test_nan_never_agrees_even_with_nan() -> None:
@@ -114,24 +121,48 @@ def test_a_missing_stage() -> None:
 
 def test_an_unknown_stage() -> None:
     result = result_of(theirs_with(encoder__layers__9__residual=np.zeros(3)))
-    assert (result.rows[-1].name, result.rows[-1].status) == ("encoder.layers.9.residual", "unknown")
+    first = result.first
+    assert first is not None
+    assert (first.name, first.status) == ("encoder.layers.9.residual", "unknown")
+    assert first.detail == "the stage list has this stage, but this run does not come by it"
     assert not result.agrees
+    (row,) = (row for row in result_of(theirs_with(encoder__layer__0__attn__residual=np.zeros(3))).rows if row.status == "unknown")
+    assert row.detail == "no stage of this run has this name; the nearest is encoder.layers.0.residual"
     # asked for or not
     assert not result_of(theirs_with(mine=np.zeros(3)), names=["logits"]).agrees
+
+
+def test_a_prefix_of_all_names_is_told_and_taken_off() -> None:
+    theirs = {("gradient.sew." if name.startswith("gradient.") else "sew.") + name: x for name, x in theirs_with().items()}
+    result = result_of(theirs, names=["logits"])
+    assert [row.status for row in result.rows] == ["unknown"] * len(theirs) + ["missing"]
+    said = f'the {len(theirs)} unknown names all begin with "sew.", which --strip-prefix sew. takes off'
+    assert result.verdict == f"{len(theirs)} unknown, 1 missing; {said}"
+    ours = truth("sew")
+    stripped = strip_prefix(theirs | {"gradient.sew.logits": theirs["sew.logits"]}, "sew.", ours)
+    assert list(stripped) == [*ours, "gradient.logits"]
+    assert result_of(strip_prefix(theirs, "sew.", ours)).agrees
+    assert strip_prefix({"sew.encoder.pool": np.zeros(1)}, "sew.", ["sew.encoder.pool"]).source == {
+        "sew.encoder.pool": "sew.encoder.pool"
+    }
+    with pytest.raises(InputError, match=r"--strip-prefix sew\.: logits and sew\.logits become the same"):
+        strip_prefix({"logits": np.zeros(1), "sew.logits": np.zeros(1)}, "sew.", ours)
 
 
 def test_integers_and_booleans_have_to_be_equal() -> None:
     mask = theirs_with()[MASK].copy()
     mask[1, 0] = False
     row = row_of(theirs_with(**{MASK: mask}), MASK)
-    assert (row.status, row.detail, row.budget) == ("diverges", "boolean stages have to be equal", 0.0)
+    said = f"boolean stages have to be equal: expected True, found False at [1, 0]; 1 of {mask.size} differ"
+    assert (row.status, row.detail, row.budget) == ("diverges", said, 0.0)
     # in whatever dtype
     assert result_of(theirs_with(**{MASK: theirs_with()[MASK].astype(np.float32)})).agrees
     positions = "encoder.encoder.relative_positions"
     theirs = run_in(*case("sew-d"), "float32")
     off = theirs | {positions: theirs[positions] + 1}
     (row,) = (row for row in compare(truth("sew-d"), off, allowed("sew-d")[0]).rows if row.status != "agrees")
-    assert (row.name, row.detail) == (positions, "integer stages have to be equal")
+    said = "integer stages have to be equal: expected 0, found 1 at [0, 0]; 121 of 121 differ"
+    assert (row.name, row.detail) == (positions, said)
 
 
 def test_a_choice_of_stages() -> None:
@@ -241,6 +272,40 @@ def test_a_layout_is_blamed_once_and_what_follows_is_judged() -> None:
     theirs["logits"] = theirs["logits"] + np.float32(1)
     result = diagnosed("sew", theirs)
     assert [row.name for row in result.rows if row.origin][:2] == [conv, "logits"]
+
+
+def test_what_merely_follows_a_stage_of_another_shape_is_not_accused() -> None:
+    """One frame too few in the branch of the positions: what is next in the order, the pool, is right, and their sum has only our positions."""
+    conv, activation = "encoder.pos_conv_embed.conv", "encoder.pos_conv_embed.activation"
+    theirs = planted("sew", {"encoder.squeezed": lambda v: v["encoder.pool"]})
+    theirs |= {conv: theirs[conv][:, 1:], activation: theirs[activation][:, 1:], "logits": theirs["logits"] * np.float32(2)}
+    result = diagnosed("sew", theirs)
+    rows = {row.name: row for row in result.rows}
+    assert [row.name for row in result.rows if row.origin] == [conv, "logits", "log_probs"]
+    assert rows["encoder.pool"].status == "agrees"
+    assert rows["encoder.squeezed"].detail == f"not judged: behind {conv}"
+
+
+def test_a_mask_of_another_shape_does_not_accuse_who_looks_at_it() -> None:
+    theirs = theirs_with()
+    probabilities = "encoder.layers.0.attention.probabilities"
+    theirs |= {MASK: theirs[MASK][:1], probabilities: np.full_like(theirs[probabilities], 1 / theirs[probabilities].shape[-1])}
+    rows = {row.name: row for row in diagnosed("sew", theirs).rows}
+    assert rows[MASK].origin
+    assert not rows[probabilities].origin
+
+
+def test_a_verdict_is_grouped_by_cause_and_no_longer_than_a_screen() -> None:
+    causes = ["", *(f"cause {i}" for i in range(40))]
+    rows = tuple(
+        StageComparison(f"layers.{i}.q" if cause else f"layers.{i}.k", "diverges", origin=True, cause=cause)
+        for cause in causes
+        for i in range(3)
+    )
+    lines = Comparison(rows, replayed=True).verdict.splitlines()
+    assert lines[:3] == ["123 diverges; wrong in itself:", "  layers.0.k and 2 more", "  layers.0.q and 2 more (cause 0)"]
+    assert lines[-1] == "  and 25 more causes"
+    assert len(lines) <= 24
 
 
 def test_what_has_grown_from_rounding_is_nobodys_fault() -> None:

@@ -13,7 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sewnp.cli import main
-from sewnp.suite import Report, check_vectors
+from sewnp.cli.check import table
+from sewnp.numerics import Comparison, StageComparison
+from sewnp.suite import CaseReport, Report, check_vectors
 
 CASE, OUTPUT = "sew-d-two-layers", "encoder.encoder.layer.0.output.LayerNorm"
 TEXT = "tokenizer-plain"
@@ -186,6 +188,32 @@ def test_results_of_another_model_are_no_results(suite: Path, ported: Path, tmp_
     assert "masking: any here, floor there" in case.verdict
 
 
+def test_a_prefix_of_all_names_is_told_and_taken_off(
+    suite: Path, ported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [CASE, "sew-two-layers"]
+    for name in names:
+        values = load_file(ported / f"{name}.safetensors")
+        save_file({f"net.{stage}": x for stage, x in values.items()}, tmp_path / f"{name}.safetensors")
+    check = ["check", str(suite), str(tmp_path), "--cases", *names]
+    assert main(check) == 1
+    said = 'names all begin with "net.", which --strip-prefix net. takes off'
+    lines = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("FAIL") and line.endswith(said) for line in lines[:2])
+    assert lines[-1] == f"    2  unknown {said}"
+    assert main([*check, "--strip-prefix", "net."]) == 0
+
+
+def test_the_verdict_is_a_screen_at_most(suite: Path, ported: Path, tmp_path: Path) -> None:
+    names = [row["name"] for row in json.loads((suite / "cases" / CASE / "stages.json").read_text())]
+    rows = [StageComparison(name, "diverges", cause=f"cause {i}") for i, name in enumerate(names)]
+    failed = Report(tuple(CaseReport(row.name, "", Comparison((row,))) for row in rows))
+    said = table(failed).splitlines()[len(rows) + 1 :]
+    assert len(said) == 23
+    assert said[2] == f"    1  {names[0]}: cause 0"
+    assert said[-1] == f"       and {len(rows) - 20} more places"
+
+
 def test_results_of_no_case_are_named(suite: Path, ported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(ported / f"{CASE}.safetensors", tmp_path)
     shutil.copy(ported / f"{CASE}.safetensors", tmp_path / "sew_two_layers.safetensors")
@@ -230,7 +258,7 @@ def test_junit_is_well_formed(suite: Path, ported: Path, tmp_path: Path, capsys:
     assert capsys.readouterr().out.splitlines()[-4:] == [
         "2 of 2 cases fail",
         "where they went wrong first:",
-        "    1  logits",
+        "    1  $'<&\"\\x01?'",
         "    1  no readable results",
     ]
     root = ET.parse(tmp_path / "report.xml").getroot()

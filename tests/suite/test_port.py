@@ -66,6 +66,8 @@ class Mutant:
     """Which cases have to fail, by what they cover; None where that is not so easily said."""
     among: tuple[str, ...] = ()
     """Cases that have to fail."""
+    cause: str = ""
+    """What the oracle says of each, where it knows."""
 
 
 def tail_repeated(x: Any, factor: int, frames: int) -> Any:
@@ -82,6 +84,15 @@ def buckets_in_float64(n: int, c: dict[str, Any]) -> Any:
     return torch.where(size <= middle, distance, distance.sign() * ((ratio * (middle - 1)).ceil().long() + middle))
 
 
+def buckets_divided_last(n: int, c: dict[str, Any]) -> Any:
+    distance = torch.arange(n)[:, None] - torch.arange(n)
+    if c["position_buckets"] <= 0:
+        return distance
+    middle, size = c["position_buckets"] // 2, distance.abs()
+    log = torch.log(size.clamp(min=middle).double() / middle) * (middle - 1) / math.log((RIGHT["far"](c) - 1) / middle)
+    return torch.where(size <= middle, distance, distance.sign() * (log.ceil().long() + middle))
+
+
 def blanks_dropped_first(tokens: list[str], c: dict[str, Any], group: bool) -> Any:
     kept = [(token, i) for i, token in enumerate(tokens) if token != c["pad_token"]]
     found: list[tuple[str, int, int]] = []
@@ -91,6 +102,11 @@ def blanks_dropped_first(tokens: list[str], c: dict[str, Any], group: bool) -> A
         else:
             found.append((token, i, i + 1))
     return found
+
+
+def hidden_anyway(x: Any, c: dict[str, Any], w: Any, given: Any, see: Any) -> Any:
+    shown = see if c["apply_spec_augment"] else lambda name, y: y
+    return RIGHT["spec_augmented"](x, c | {"apply_spec_augment": True}, w, given, shown)
 
 
 def network(covers: dict[str, str]) -> bool:
@@ -151,6 +167,28 @@ MUTANTS: dict[str, Mutant] = {
         buckets_in_float64,
         r"encoder\.encoder\.relative_positions",
         lambda c: c.get("bucket_sizes") == "32/129",
+        cause="buckets computed in float64",
+    ),
+    "buckets in float64, divided last": Mutant(
+        "relative_positions",
+        buckets_divided_last,
+        r"encoder\.encoder\.relative_positions",
+        lambda c: c.get("bucket_sizes") == "8/20",
+        cause="buckets computed in float64",
+    ),
+    "frames hidden although nothing is": Mutant(
+        "spec_augmented",
+        hidden_anyway,
+        r"(encoder\.pos_conv_embed\.conv|encoder\.masked_frames)",
+        lambda c: c.get("mask_time_indices") == "ignored",
+        among=("sew-spec-augment-off", "sew-d-spec-augment-off-padded"),
+        cause="frames of mask_time_indices hidden although apply_spec_augment is false",
+    ),
+    "frames hidden although nothing is, and shown": Mutant(
+        "spec_augmented",
+        lambda x, c, w, given, see: RIGHT["spec_augmented"](x, c | {"apply_spec_augment": True}, w, given, see),
+        r"masked_spec_embed",
+        lambda c: c.get("mask_time_indices") == "ignored",
     ),
     "padding attended evenly": Mutant(
         "attended",
@@ -170,9 +208,35 @@ MUTANTS: dict[str, Mutant] = {
         lambda x: (x - x.mean()) / (x.var() + 1e-7).sqrt(),
         r"input_values",
         among=("features-one-clip", "features-padded", "features-masked"),
+        cause="variance over n - 1 instead of n",
+    ),
+    "a leap between equal tokens": Mutant(
+        "may_leap",
+        lambda token, before, blank: token != blank,
+        r"ctc\.alpha",
+        among=("ctc-repeats",),
+        cause="leap between equal tokens allowed",
+    ),
+    "blanks kept in the labels": Mutant(
+        "targets_of",
+        lambda labels, blank: [[int(t) for t in row if t != -100] for row in labels],
+        r"ctc\.alpha",
+        among=("ctc-ignored-labels",),
+        cause="blanks in the labels kept",
+    ),
+    "clean-up of the punctuation alone": Mutant(
+        "cleaned_up",
+        lambda text: text.replace(" ?", "?"),
+        r"text",
+        among=("tokenizer-clean-up",),
+        cause="clean-up of punctuation alone, contractions left",
     ),
     "blanks dropped before repeats are merged": Mutant(
-        "runs", blanks_dropped_first, r"(text|char_offsets)", among=("tokenizer-plain",)
+        "runs",
+        blanks_dropped_first,
+        r"(text|char_offsets)",
+        among=("tokenizer-plain",),
+        cause="blanks dropped before repeats are merged",
     ),
 }
 
@@ -190,6 +254,7 @@ def test_a_mutant_is_caught_and_located(name: str, suite: Path, tmp_path: Path, 
     for case in failed.values():
         assert case.first is not None
         assert re.search(f"{mutant.stage}$", case.first.name), f"{case.name}: located at {case.first.name}"
+        assert mutant.cause in case.first.cause, f"{case.name}: {case.verdict}"
     if mutant.fails is not None:
         assert set(failed) == {case for case, covers in covered(suite).items() if mutant.fails(covers)}
     assert set(mutant.among) <= set(failed)

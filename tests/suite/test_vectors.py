@@ -1,6 +1,7 @@
 """The conformance suite: what it covers, that its bytes depend on the seed alone, and that the original passes it."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sewnp.layers.activations import ACTIVATIONS
 from sewnp.numerics import Inputs, open_stages, trace, write_trace
 from sewnp.ports.capture import from_torch
 from sewnp.speech.features import FeatureExtractor
+from sewnp.speech.tokenizer import CLEAN_UP
 from sewnp.suite import check_vectors, vectors, write_vectors
 
 CASE = "sew-d-two-layers"
@@ -350,3 +352,21 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
             write_vectors(tmp_path / name)
     assert bytes_of(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["suite"]
+
+
+def test_the_readme_tells_every_activation_as_a_formula() -> None:
+    """Each is evaluated as it stands, and is what the package computes."""
+    page = (Path(sewnp.suite.__file__).parent / "data" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| `([^`]+)`", page, re.M)
+    formulas = {name: formula for names, formula in rows for name in re.findall(r"\w+", names)}
+    assert set(formulas) == set(ACTIVATIONS)
+    known = {name: getattr(math, name) for name in ("erf", "exp", "log", "pi", "sqrt", "tanh")} | {"min": min, "max": max}
+    for name, formula in formulas.items():
+        for x in (-7.5, -2.9, -0.4, 0.0, 0.3, 2.9, 7.5, 19.0):
+            expected = float(ACTIVATIONS[name](np.array(x)))
+            assert eval(formula, known, {"x": x}) == pytest.approx(expected, rel=1e-12, abs=1e-12), f"{name} at {x}"
+
+
+def test_the_readme_tells_every_rule_of_the_clean_up() -> None:
+    page = (Path(sewnp.suite.__file__).parent / "data" / "README.md").read_text(encoding="utf-8")
+    assert ", ".join(f'`"{rule}"`' for rule in CLEAN_UP) in page

@@ -233,6 +233,10 @@ def features(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], given: dict[str
     x = see("layer_norm", layer_norm(x.mT, w, "layer_norm", eps))
     if "feature_projection.weight" in w:
         x = see("feature_projection", linear(x, w, "feature_projection"))
+    return spec_augmented(x, c, w, given, see)
+
+
+def spec_augmented(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], given: dict[str, Tensor], see: See) -> Tensor:
     if "mask_time_indices" in given and c["apply_spec_augment"]:
         x = see("masked_spec_embed", hide(x, given["mask_time_indices"], w["masked_spec_embed"]))
     return x
@@ -354,9 +358,17 @@ def blank_of(c: dict[str, Any]) -> int:
     return int(c["pad_token_id"])
 
 
+def targets_of(labels: Tensor, blank: int) -> list[list[int]]:
+    return [[int(t) for t in row if t not in (-100, blank)] for row in labels]
+
+
+def may_leap(token: int, before: int, blank: int) -> bool:
+    return token not in (blank, before)
+
+
 def ctc(log_probs: Tensor, labels: Tensor, lengths: list[int], c: dict[str, Any], see: See) -> None:
     blank, frames = blank_of(c), log_probs.shape[1]
-    targets = [[int(t) for t in row if t not in (-100, blank)] for row in labels]
+    targets = targets_of(labels, blank)
     states = 2 * max(map(len, targets)) + 1
     alpha = torch.stack([lattice(p, t, n, blank, states) for p, t, n in zip(log_probs, targets, lengths, strict=True)])
     alpha = see("ctc.alpha", alpha) if frames else alpha
@@ -383,7 +395,7 @@ def lattice(log_probs: Tensor, target: list[int], frames: int, blank: int, state
             if t == 0:
                 ways = [torch.tensor(0.0 if s < 2 else -math.inf)]
             else:
-                leap = s >= 2 and token not in (blank, tokens[s - 2])
+                leap = s >= 2 and may_leap(token, tokens[s - 2], blank)
                 ways = [alpha[t - 1, s - k] for k in range(3 if leap else 2) if s >= k]
             ways = [way for way in ways if way.isfinite()]  # what no path reaches has no gradient, and torch's would be NaN
             if ways:
@@ -433,14 +445,18 @@ def decoded(vocab: dict[str, int], c: dict[str, Any], given: dict[str, Any]) -> 
         shown = [t for t in tokens if not (given["skip_special_tokens"] and t in special)]
         text = "".join(space if t == c["word_delimiter_token"] else t for t, _, _ in runs(shown, c, given["group_tokens"])).strip()
         text = text.lower() if c.get("do_lower_case") else text
-        if c.get("clean_up_tokenization_spaces"):
-            for before in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
-                text = text.replace(before, before.strip())
+        text = cleaned_up(text) if c.get("clean_up_tokenization_spaces") else text
         characters = [(space if t == c["word_delimiter_token"] else t, s, e) for t, s, e in runs(tokens, c, True)]
         result["text"].append(text)
         result["char_offsets"].append([{"char": t, "start_offset": s, "end_offset": e} for t, s, e in characters])
         result["word_offsets"].append(words(characters, space))
     return result
+
+
+def cleaned_up(text: str) -> str:
+    for before in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're"):
+        text = text.replace(before, before.strip())
+    return text
 
 
 def runs(tokens: list[str], c: dict[str, Any], group: bool) -> list[tuple[str, int, int]]:
