@@ -16,7 +16,7 @@ from sewnp.config import Config
 from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, TokenizerError, check_whole, printable
 from sewnp.explain import explain
-from sewnp.fast import ClipGradients, Engine, FastTrunk, default_threads, limited
+from sewnp.fast import ClipGradients, Engine, FastTrunk, HeldWeights, limited, packed
 from sewnp.gradients import ClipGradient, Dropout, Gradients, compute_gradients, plain_clip_gradients
 from sewnp.inputs import about, as_array, calmly, check_arguments, check_channels
 from sewnp.layers.masking import Masking
@@ -48,8 +48,8 @@ class Model:
     name: str = "model"
     """What the model was loaded as."""
     engine: Engine = "textbook"
-    """"textbook": the plain layers, in float32 or float64.  "fast": their twin, in float32, where nobody looks; it makes its own copies of some
-    weights at the first call."""
+    """"textbook": the plain layers, in float32 or float64.  "fast": their twin, in float32, where nobody looks.  At its first call it lays out the
+    layers' weights in an order of its own and keeps no others; ``weights`` are then put together anew whenever they are asked for."""
     threads: int | None = None
     """How many the fast engine computes with; by default SEWNP_THREADS, or one a processor up to four."""
 
@@ -64,7 +64,7 @@ class Model:
     @property
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64: what the model computes in."""
-        first: Array = self.weights[self.config.prefix]["layer_norm"]["weight"]
+        first: Array = self._held[self.config.prefix]["layer_norm"]["weight"]
         return first.dtype
 
     @calmly
@@ -95,7 +95,7 @@ class Model:
         )
         forward = partial(
             run,
-            self.weights,
+            self.weights if looked_at else self._held,
             self.config,
             x,
             head=self.head,
@@ -240,7 +240,7 @@ class Model:
         return run_recording(
             recording,
             self.config,
-            self.weights,
+            self._held,
             rate=rate,
             normalise=self.feature_extractor.do_normalize,
             window=frames,
@@ -314,7 +314,7 @@ class Model:
             attention_mask,
             mask_time_indices,
             dtype=self.dtype,
-            can_hide="masked_spec_embed" in self.weights[self.config.prefix],
+            can_hide="masked_spec_embed" in self._held[self.config.prefix],
             kept=kept,
             all_scores=self.engine == "textbook" or looked_at,  # the fast engine never holds them all at once
         )
@@ -336,14 +336,18 @@ class Model:
 
     @property
     def _fast(self) -> FastTrunk:
-        """Packed at the first call.  (functools.cached_property holds one lock for all, which a forked process would find taken.)"""
-        if "packed" not in vars(self):
-            threads = default_threads() if self.threads is None else self.threads
-            vars(self).setdefault("packed", FastTrunk(self.config, self.weights[self.config.prefix], threads=threads))
-        return cast(FastTrunk, vars(self)["packed"])
+        return packed(vars(self), self.config, self.threads)
+
+    @property
+    def _held(self) -> Weights:
+        """The weights, but for layers that the fast engine has taken over."""
+        return cast(Weights, vars(self)["weights"])
 
     def _parts(self, moments: Moments | None) -> Parts:
         """What runs a long clip in parts.  moments: of its first convolution, where that is normalised over time"""
         if self.engine == "fast":
             return self._fast.with_statistics(moments)
         return TextbookParts(self.config, fold_statistics(self.weights[self.config.prefix], moments))
+
+
+Model.weights = HeldWeights("weights")  # type: ignore[assignment]

@@ -480,6 +480,20 @@ MUTANTS = [
         "fast/test_engine.py::test_clips_so_long_that_queries_come_in_blocks",
     ),
     Mutant(
+        "the last rows of a product are left out",
+        "fast/products.py:_multiply",
+        "if even < rows:",
+        "if even < 0:",
+        "fast/test_products.py::test_threads_parts_are_parts_of_the_whole[blocks]",
+    ),
+    Mutant(
+        "a model gives queries back for keys and values",
+        "fast/transformer.py:Layer.weights",
+        "fused[:, part]",
+        "fused[:, 0]",
+        "fast/test_engine.py::test_weights_are_held_once_and_given_back_to_the_last_bit",
+    ),
+    Mutant(
         "a written file that only its owner may read",
         "files/writing.py:whole_file",
         "scratch.chmod(_new_mode() if found is None else stat.S_IMODE(found.st_mode))",

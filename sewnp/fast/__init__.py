@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from sewnp.fast.backward.clip import ClipGradients
 from sewnp.fast.crew import default_threads, limited, one_blas_thread
+from sewnp.fast.holding import HeldWeights, packed
 from sewnp.fast.trunk import FastTrunk
 
 Engine: TypeAlias = Literal["fast", "textbook"]
@@ -15,4 +16,14 @@ Engine: TypeAlias = Literal["fast", "textbook"]
 ENGINES: tuple[Engine, ...] = ("fast", "textbook")
 """All of them, the default in float32 first."""
 
-__all__ = ["ENGINES", "ClipGradients", "Engine", "FastTrunk", "default_threads", "limited", "one_blas_thread"]
+__all__ = [
+    "ENGINES",
+    "ClipGradients",
+    "Engine",
+    "FastTrunk",
+    "HeldWeights",
+    "default_threads",
+    "limited",
+    "one_blas_thread",
+    "packed",
+]

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-import numpy as np
+from functools import partial
 
 from sewnp.config import Config
 from sewnp.errors import InputError
@@ -11,6 +10,7 @@ from sewnp.fast.convolutions import ConvLayer, first_moments, pack_convolution, 
 from sewnp.fast.crew import Crew
 from sewnp.fast.elementwise import activate, layer_norm
 from sewnp.fast.positions import PositionConvolution, pack_positions, squeeze_with_positions
+from sewnp.fast.products import Layout, Matrix, lay_out
 from sewnp.fast.transformer import Layer, pack_layers, run_layers
 from sewnp.fast.workspace import Workspace
 from sewnp.networks.moments import fold_norm
@@ -24,20 +24,31 @@ class Packed:
     config: Config
     p: Weights
     """As they were given, without the family's prefix."""
+    layout: Layout
     convolutions: list[ConvLayer]
     positions: PositionConvolution
     layers: list[Layer]
+    upsampling: Matrix
+    projection: Matrix | None
+    """Behind the convolutions, where there is one."""
 
     @classmethod
-    def from_weights(cls, config: Config, p: Weights) -> "Packed":
-        """p: the base model's weights, without the family's prefix."""
-        convolutions = list(map(pack_convolution, p["feature_extractor"]["conv_layers"], config.conv_stride))
+    def from_weights(cls, config: Config, p: Weights, layout: Layout, *, hand_over: bool = False) -> "Packed":
+        """p: the base model's weights, without the family's prefix.  hand_over: see ``pack_layers``."""
+        convolutions = [
+            pack_convolution(layer, stride, layout)
+            for layer, stride in zip(p["feature_extractor"]["conv_layers"], config.conv_stride, strict=True)
+        ]
         positions = pack_positions(p["encoder"]["pos_conv_embed"], config)
-        return cls(config, p, convolutions, positions, pack_layers(p["encoder"], config))
+        layers = pack_layers(p["encoder"], config, layout, hand_over=hand_over)
+        upsampling = lay_out(p["encoder"]["upsample"]["projection"]["weight"], layout)
+        projection = lay_out(p["feature_projection"]["weight"], layout) if "feature_projection" in p else None
+        return cls(config, p, layout, convolutions, positions, layers, upsampling, projection)
 
     def with_first(self, layer: Weights) -> "Packed":
         """The same model with another first convolution."""
-        return replace(self, convolutions=[pack_convolution(layer, self.config.conv_stride[0]), *self.convolutions[1:]])
+        first = pack_convolution(layer, self.config.conv_stride[0], self.layout)
+        return replace(self, convolutions=[first, *self.convolutions[1:]])
 
 
 @dataclass(frozen=True)
@@ -105,12 +116,12 @@ class ClipRun:
             model = model.with_first(fold_norm(first, moments))
         todo = iter(tiles(len(out), model.convolutions, self.crew.size))  # the threads take turns
 
-        def done(x: Array, first: int, last: int) -> None:
+        def done(x: Array, first: int, last: int, rank: int) -> None:
             self.crew.go_on()
             part = out[first:last]
             layer_norm(x, **p["layer_norm"], eps=config.frames_eps)
-            if "feature_projection" in p:
-                np.matmul(x, p["feature_projection"]["weight"].T, out=part)
+            if model.projection is not None:
+                model.projection.multiply(x, part, self.scratch, rank)
                 part += p["feature_projection"]["bias"]
             else:
                 part[:] = x
@@ -120,7 +131,8 @@ class ClipRun:
                 part[~self.real[first:last]] = 0
 
         def program(rank: int) -> None:
-            run_tiles(waveform, model.convolutions, config.feat_extract_activation, todo, done, self.scratch, rank)
+            finish = partial(done, rank=rank)
+            run_tiles(waveform, model.convolutions, config.feat_extract_activation, todo, finish, self.scratch, rank)
 
         return program
 
@@ -154,10 +166,10 @@ class ClipRun:
                 hidden, parts, self.model.layers, config, attended=attended, crew=crew, scratch=scratch, rank=rank,
                 keep=None if self.states is None else keep,
             )  # fmt: skip
-            projection, factor = p["upsample"]["projection"], config.squeeze_factor
+            factor = config.squeeze_factor
             y = out[: frames * factor].reshape(frames, factor * width)[rows]
-            np.matmul(hidden[rows], projection["weight"].T, out=y)
-            y += projection["bias"]
+            self.model.upsampling.multiply(hidden[rows], y, scratch, rank)
+            y += p["upsample"]["projection"]["bias"]
             activate(y, config.feat_extract_activation, scratch, rank)
 
         return program

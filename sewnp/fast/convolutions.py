@@ -14,6 +14,7 @@ import numpy as np
 from sewnp.config import Config
 from sewnp.errors import InputError
 from sewnp.fast.elementwise import activate, layer_norm
+from sewnp.fast.products import Layout, Matrix, lay_out
 from sewnp.fast.workspace import Workspace
 from sewnp.layers.convolution import conv_length
 from sewnp.networks.frontend import CONV_NORM_EPS
@@ -28,20 +29,28 @@ _TILE = 524288
 class ConvLayer:
     """A convolution ready for one product: windows (T', K C_in) times kernel (K C_in, C_out)."""
 
-    kernel: Array
+    matrix: Matrix
+    """The kernel as (C_out, K C_in)."""
     bias: Array | None
     norm: tuple[Array, Array] | None
     """Weight and bias of the norm behind it."""
     size: int
     stride: int
+    channels: int
+    """C_out"""
+
+    @property
+    def kernel(self) -> Array:
+        """(K C_in, C_out)"""
+        return self.matrix.weight().T
 
 
-def pack_convolution(p: Weights, stride: int) -> ConvLayer:
+def pack_convolution(p: Weights, stride: int, layout: Layout = "plain") -> ConvLayer:
     """A layer of ``feature_extractor.conv_layers``, its kernel transposed."""
     weight: Array = p["conv"]["weight"]  # (C_out, C_in, K)
     norm = (p["layer_norm"]["weight"], p["layer_norm"]["bias"]) if "layer_norm" in p else None
     kernel = np.ascontiguousarray(weight.transpose(2, 1, 0).reshape(-1, weight.shape[0]))
-    return ConvLayer(kernel, p["conv"].get("bias"), norm, weight.shape[2], stride)
+    return ConvLayer(lay_out(kernel.T, layout), p["conv"].get("bias"), norm, weight.shape[2], stride, len(weight))
 
 
 def check_group_norm(config: Config, waveform: Array) -> None:
@@ -65,7 +74,7 @@ def first_moments(samples: Array, p: Weights, stride: int) -> tuple[WindowMoment
 def tiles(frames: int, layers: list[ConvLayer], crew: int) -> list[tuple[int, int]]:
     """Frames first to last of each tile, as many for each thread, small enough for the cache."""
     step = int(np.prod([layer.stride for layer in layers[1:]]))
-    widest = max(1, _TILE // (layers[0].kernel.shape[1] * step))
+    widest = max(1, _TILE // (layers[0].channels * step))
     count = max(1, crew * -(-frames // (widest * crew)))
     count = min(count, frames)
     return [(frames * i // count, frames * (i + 1) // count) for i in range(count)]
@@ -85,7 +94,7 @@ def run_tiles(
         x = samples[start:end, None]
         for i, layer in enumerate(layers):
             start, end = bounds.pop()
-            out = scratch.take(f"conv {i % 2}", (end - start, layer.kernel.shape[1]), rank)
+            out = scratch.take(f"conv {i % 2}", (end - start, layer.channels), rank)
             convolve(x, layer, out, scratch, rank)
             x = out
             if layer.norm is not None:
@@ -96,7 +105,7 @@ def run_tiles(
 
 def convolve(x: Array, layer: ConvLayer, out: Array, scratch: Workspace, rank: int = 0) -> None:
     """The convolution alone.  x (T, C_in) -> out (T', C_out)"""
-    np.matmul(windows_of(x, layer, len(out), scratch, rank), layer.kernel, out=out)
+    layer.matrix.multiply(windows_of(x, layer, len(out), scratch, rank), out, scratch, rank)
     if layer.bias is not None:
         out += layer.bias
 

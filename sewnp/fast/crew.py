@@ -126,10 +126,13 @@ class Crew:
         if self._error is not None or self._stop.asked:
             raise _Abandoned
 
-    def share(self, count: int, rank: int, *, least: int = 1) -> slice:
-        """This thread's part of ``count`` things, none where a part would be fewer than ``least`` and others do with fewer threads."""
-        size = max(1, min(self.size, count // least))
-        return slice(count * min(rank, size) // size, count * min(rank + 1, size) // size)
+    def share(self, count: int, rank: int, *, least: int = 1, step: int = 1) -> slice:
+        """This thread's part of ``count`` things, none where a part would be fewer than ``least`` and others do with fewer threads.
+
+        step: what ``count`` and each part are multiples of.
+        """
+        size, steps = max(1, min(self.size, count // least)), count // step
+        return slice(steps * min(rank, size) // size * step, steps * min(rank + 1, size) // size * step)
 
     def _all_locks(self) -> Iterator[Any]:
         return (lock for phase in self._locks for row in phase for lock in row)
@@ -208,7 +211,7 @@ class _Limit:
             _elsewhere(self._taken.restore_original_limits)
 
     def _take(self) -> None:
-        self._taken = _blas().limit(limits=1, user_api="blas")
+        self._taken = blas().limit(limits=1, user_api="blas")
 
 
 def _elsewhere(action: Callable[[], None]) -> None:
@@ -247,7 +250,7 @@ def limited(action: Callable[[Stop], T]) -> T:
 
 
 @cache
-def _blas() -> Any:
+def blas() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()  # looks through the process's libraries once, a few milliseconds

@@ -1,15 +1,17 @@
 """The transformer of both families: each thread computes some heads and some columns of the feed-forward, and the parts are summed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from sewnp.config import Config, SEWConfig, SEWDConfig
+from sewnp.checkpoints import flatten, nest
+from sewnp.config import Config, SEWDConfig
 from sewnp.fast.attention import Positions, attend
 from sewnp.fast.crew import Crew
 from sewnp.fast.elementwise import BLOCK, activate, layer_norm
+from sewnp.fast.names import NAMES, Names, layers_of
+from sewnp.fast.products import Layout, Matrix, lay_out
 from sewnp.fast.workspace import Workspace
 from sewnp.layers.disentangled import log_buckets, score_scale
 from sewnp.layers.linear import linear
@@ -19,63 +21,86 @@ from sewnp.types import Array, Weights
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's weights.  Both families agree on everything but the scores."""
+    """One layer's weights.  Both families agree on everything but names and scores."""
 
-    qkv: tuple[Array, Array]
-    """(3 H, H) and (3 H,): head by head its queries, divided by the scores' scale, its keys, its values.  All else is as stored."""
-    output: tuple[Array, Array]
+    qkv: tuple[Matrix, Array]
+    """(3 H, H) and (3 H,): head by head its queries, its keys, its values."""
+    output: tuple[Matrix, Array]
     norm: tuple[Array, Array]
-    up: tuple[Array, Array]
-    down: tuple[Array, Array]
+    up: tuple[Matrix, Array]
+    down: tuple[Matrix, Array]
     final_norm: tuple[Array, Array]
-    position_keys: Array | None = None
+    size: int
+    """Of a head."""
+    rate: np.float32
+    """What queries are multiplied by.  It is in no weight, so that weights can be given back as they were."""
+    position_keys: Array | None
     """(2 span, H): the table of relative positions, projected, as c2p's keys."""
-    position_queries: Array | None = None
-    """(2 span, H): as p2c's queries, divided by the scores' scale."""
+    position_queries: Array | None
+    """(2 span, H): as p2c's queries, times ``rate``."""
+    names: Names
+    stored: dict[str, Array | None]
+    """All weights by name, in their order; None for those that are in the matrices above."""
+
+    def weights(self) -> Weights:
+        """As they were given, to the last bit."""
+        names, rows = self.names, self.output[0].weight()
+        fused = self.qkv[0].weight().reshape(-1, 3, self.size, len(rows))
+        made = {name: fused[:, part].reshape(rows.shape) for part, name in enumerate(names.projections)}
+        made |= {names.output: rows, names.up: self.up[0].weight(), names.down: self.down[0].weight()}
+        return nest({key: made[key.removesuffix(".weight")] if x is None else x for key, x in self.stored.items()})
 
 
-def pack_layers(p: Weights, config: Config) -> list[Layer]:
-    """The layers of an encoder, p being its weights."""
-    return [*_PACKED[config.model_type](p, config)]
+def pack_layers(p: Weights, config: Config, layout: Layout, *, hand_over: bool = False) -> list[Layer]:
+    """The layers of an encoder, p being its weights.
+
+    hand_over: put each into the place of its weights in p, so that nobody need hold both.  Whatever interrupts, each place has the one or the other.
+    """
+    names, packed = NAMES[config.model_type], []
+    layers = layers_of(p, names)
+    table = position_table(p["encoder"], config) if isinstance(config, SEWDConfig) and layers else None
+    for i, layer in enumerate(layers):
+        packed.append(layer if isinstance(layer, Layer) else _pack(flatten(layer), config, names, table, layout))
+        if hand_over:
+            layers[i] = layer = packed[i]  # the weights are gone before the next are begun
+    return packed
 
 
-def _sew(p: Weights, config: SEWConfig) -> Iterator[Layer]:
-    heads = config.num_attention_heads
-    for layer in p.get("layers", []):
-        attention, feed_forward = layer["attention"], layer["feed_forward"]
-        yield Layer(
-            qkv=_fused([attention[f"{n}_proj"] for n in "qkv"], heads, scale=(config.hidden_size // heads) ** 0.5),
-            output=_pair(attention["out_proj"]),
-            norm=_pair(layer["layer_norm"]),
-            up=_pair(feed_forward["intermediate_dense"]),
-            down=_pair(feed_forward["output_dense"]),
-            final_norm=_pair(layer["final_layer_norm"]),
-        )
+def _pack(p: dict[str, Array], config: Config, names: Names, table: Array | None, layout: Layout) -> Layer:
+    """p: a layer's weights by name."""
+    heads, terms = config.num_attention_heads, config.score_term_count if isinstance(config, SEWDConfig) else 1
+    size = config.hidden_size // heads
+    rate = np.float32(1 / score_scale(size, terms))
 
+    def pair(name: str) -> tuple[Matrix, Array]:
+        return lay_out(p[f"{name}.weight"], layout), p[f"{name}.bias"]
 
-def _sew_d(p: Weights, config: SEWDConfig) -> Iterator[Layer]:
-    p, heads, terms = p.get("encoder", {}), config.num_attention_heads, config.position_terms
-    table = position_table(p, config)
-    scale = score_scale(config.hidden_size // heads, config.score_term_count)
-    for layer in p.get("layer", []):
-        own, keys, queries = layer["attention"]["self"], None, None
-        if table is not None and "c2p" in terms:
-            keys = linear(table, **own["key_proj" if config.share_att_key else "pos_key_proj"])
-        if table is not None and "p2c" in terms:
-            queries = linear(table, **own["query_proj" if config.share_att_key else "pos_query_proj"]) / np.float32(scale)
-        yield Layer(
-            qkv=_fused([own[f"{n}_proj"] for n in ("query", "key", "value")], heads, scale=scale),
-            output=_pair(layer["attention"]["output"]["dense"]),
-            norm=_pair(layer["attention"]["output"]["LayerNorm"]),
-            up=_pair(layer["intermediate"]["dense"]),
-            down=_pair(layer["output"]["dense"]),
-            final_norm=_pair(layer["output"]["LayerNorm"]),
-            position_keys=keys,
-            position_queries=queries,
-        )
+    def fused(kind: str) -> Array:
+        """Head by head, flat."""
+        return np.stack([p[f"{name}.{kind}"].reshape(heads, size, -1) for name in names.projections], axis=1).reshape(-1)
 
+    def positions(term: str, name: str) -> Array | None:
+        if table is None or not isinstance(config, SEWDConfig) or term not in config.position_terms:
+            return None
+        name = f"attention.self.{name if config.share_att_key else f'pos_{name}'}"
+        return linear(table, p[f"{name}.weight"], p[f"{name}.bias"])
 
-_PACKED: dict[str, Callable[[Weights, Any], Iterator[Layer]]] = {"sew": _sew, "sew-d": _sew_d}
+    queries = positions("p2c", "query_proj")
+    laid = {f"{name}.weight" for name in (*names.projections, names.output, names.up, names.down)}
+    return Layer(
+        qkv=(lay_out(fused("weight").reshape(-1, config.hidden_size), layout, unit=3 * size), fused("bias")),
+        output=pair(names.output),
+        norm=(p[f"{names.norm}.weight"], p[f"{names.norm}.bias"]),
+        up=pair(names.up),
+        down=pair(names.down),
+        final_norm=(p[f"{names.final_norm}.weight"], p[f"{names.final_norm}.bias"]),
+        size=size,
+        rate=rate,
+        position_keys=positions("c2p", "key_proj"),
+        position_queries=None if queries is None else queries * rate,
+        names=names,
+        stored={key: None if key in laid else x for key, x in p.items()},
+    )
 
 
 def run_layers(
@@ -97,27 +122,30 @@ def run_layers(
     size = width // config.num_attention_heads
     heads = crew.share(config.num_attention_heads, rank)
     rows = crew.share(frames, rank, least=BLOCK // width)  # short calls of several threads only hinder each other
-    channels, columns = slice(heads.start * size, heads.stop * size), crew.share(config.intermediate_size, rank)
+    channels = slice(heads.start * size, heads.stop * size)
     fused = slice(3 * channels.start, 3 * channels.stop)
     rows_by_distance = table_rows(frames, config)
     qkv = scratch.take("qkv", (frames, fused.stop - fused.start), rank)
+    queries = qkv.reshape(frames, -1, 3, size)[:, :, 0]
     context = scratch.take("context", (frames, channels.stop - channels.start), rank)
-    inner = scratch.take("inner", (frames, columns.stop - columns.start), rank)
     kept()
     for layer in layers:
-        np.matmul(hidden, layer.qkv[0][fused].T, out=qkv)
+        layer.qkv[0].multiply(hidden, qkv, scratch, rank, columns=fused)
         qkv += layer.qkv[1][fused]
+        queries *= layer.rate
         positions = _lined_up(layer, rows_by_distance, channels, scratch, rank)
         if heads.stop > heads.start:
             attend(qkv, context, size=size, attended=attended, positions=positions, scratch=scratch, rank=rank)
-        np.matmul(context, layer.output[0][:, channels].T, out=parts[rank])
+        layer.output[0].multiply(context, parts[rank], scratch, rank, inputs=channels)
         crew.wait(rank)
         _sum_and_norm(hidden[rows], [part[rows] for part in parts], layer.output[1], layer.norm, config.layer_norm_eps)
         crew.wait(rank)
-        np.matmul(hidden, layer.up[0][columns].T, out=inner)
+        columns = crew.share(config.intermediate_size, rank, step=layer.up[0].step)
+        inner = scratch.take("inner", (frames, columns.stop - columns.start), rank)
+        layer.up[0].multiply(hidden, inner, scratch, rank, columns=columns)
         inner += layer.up[1][columns]
         activate(inner, config.hidden_act, scratch, rank)
-        np.matmul(inner, layer.down[0][:, columns].T, out=parts[rank])
+        layer.down[0].multiply(inner, parts[rank], scratch, rank, inputs=columns)
         crew.wait(rank)
         _sum_and_norm(hidden[rows], [part[rows] for part in parts], layer.down[1], layer.final_norm, config.layer_norm_eps)
         crew.wait(rank)
@@ -159,17 +187,3 @@ def _lined_up(layer: Layer, rows: tuple[Array, Array] | None, channels: slice, s
     return Positions(
         lined("position keys", layer.position_keys, rows[0]), lined("position queries", layer.position_queries, rows[1])
     )
-
-
-def _pair(p: Weights) -> tuple[Array, Array]:
-    return p["weight"], p["bias"]
-
-
-def _fused(projections: list[Weights], heads: int, *, scale: float) -> tuple[Array, Array]:
-    """q, k and v head by head in one matrix, q divided by the scale."""
-    q, k, v = projections
-    divided = {name: (x / np.float32(scale)) for name, x in q.items()}
-    width = q["weight"].shape[1]
-    weight = np.stack([p["weight"].reshape(heads, -1, width) for p in (divided, k, v)], axis=1)  # (h, 3, d, H)
-    bias = np.stack([p["bias"].reshape(heads, -1) for p in (divided, k, v)], axis=1)
-    return weight.reshape(-1, width), bias.reshape(-1)

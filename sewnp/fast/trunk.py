@@ -13,6 +13,7 @@ from sewnp.errors import ConfigError, check_whole
 from sewnp.fast.clip import ClipRun, Packed
 from sewnp.fast.convolutions import check_group_norm
 from sewnp.fast.crew import LARGEST_CREW, Crew, Stop, limited
+from sewnp.fast.products import Layout, chosen_layout
 from sewnp.fast.workspace import Workspace
 from sewnp.layers.masking import Masks
 from sewnp.networks.moments import Moments, fold_norm
@@ -23,12 +24,14 @@ class FastTrunk:
     """A base model of float32 weights, packed once and run by ``threads`` threads.  It computes and shows nothing: a ``Fast`` and a ``Parts``.
 
     Several threads may call one trunk at once: each call has a workspace of its own.  p: the base model's weights, without the family's
-    prefix.
+    prefix.  hand_over: let each layer of it give way to what is made of it.
     """
 
-    def __init__(self, config: Config, p: Weights, *, threads: int) -> None:
+    def __init__(self, config: Config, p: Weights, *, threads: int, hand_over: bool = False) -> None:
         self._threads = check_whole("threads", threads, 1, LARGEST_CREW, error=ConfigError)
-        self._model = limited(lambda stop: Packed.from_weights(config, p))
+        self.layout: Layout = chosen_layout()
+        """How its weights lie in memory."""
+        self._model = limited(lambda stop: Packed.from_weights(config, p, self.layout, hand_over=hand_over))
         self._spare: deque[Workspace] = deque()
 
     def with_statistics(self, moments: Moments | None) -> "FastTrunk":

@@ -3,6 +3,7 @@
 import pickle
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,8 @@ from threadpoolctl import threadpool_info
 import sewnp
 from judging import scale_error
 from sewnp.errors import ConfigError, InputError
-from sewnp.fast import FastTrunk, convolutions
+from sewnp.fast import FastTrunk, convolutions, transformer
+from sewnp.fast.products import LAYOUTS
 from sewnp.networks import TextbookParts, base_model, ctc_logits, fold_statistics
 
 SMALL: dict[str, Any] = {
@@ -49,6 +51,14 @@ def loud(config: Any, head: Any = "ctc") -> sewnp.Model:
         return (x + scale * rng.normal(size=x.shape)).astype(np.float32)
 
     return replace(fresh, weights=louder(fresh.weights))
+
+
+@pytest.fixture(scope="module", params=LAYOUTS, autouse=True)
+def layout(request: Any) -> Iterator[str]:
+    """Everything here holds on both product paths, whatever this machine would choose."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEWNP_PRODUCTS", request.param)
+        yield request.param
 
 
 @pytest.fixture(scope="module", params=CONFIGS)
@@ -250,6 +260,41 @@ def test_parts_of_a_clip_equal_the_textbooks(model: sewnp.Model) -> None:
     for parts in (fast, plain):
         with pytest.raises(InputError, match="squeeze: expected at least 2 frames, found 1"):
             parts.squeezed(frames[:, :1])
+
+
+def test_weights_are_held_once_and_given_back_to_the_last_bit(model: sewnp.Model, layout: str) -> None:
+    given = model.flat_weights()
+    fast = replace(model, engine="fast", threads=2)
+    fast(noise(2000))
+    assert fast._fast.layout == layout
+    found = fast.flat_weights()
+    assert list(found) == list(given)
+    for name, weight in given.items():
+        np.testing.assert_array_equal(found[name], weight, strict=True)
+        assert model.flat_weights()[name] is weight  # who gave them keeps them as they were
+    assert fast.fingerprint() == model.fingerprint()
+
+
+def test_a_first_call_that_fails_while_it_lays_out(model: sewnp.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some layers are laid out, others are not: the model holds all of its weights, and its next call goes on."""
+    fast, x, lay_out = replace(model, engine="fast", threads=2), noise(2000), transformer.lay_out
+    for fails_at in (2, 3, 5):  # the first layer has four, and those that are done are not done again
+        calls = 0
+
+        def fails(*arguments: Any, fails_at: int = fails_at, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == fails_at:
+                raise MemoryError
+            return lay_out(*arguments, **options)
+
+        monkeypatch.setattr(transformer, "lay_out", fails)
+        with pytest.raises(MemoryError):
+            fast(x)
+        for name, weight in model.flat_weights().items():
+            np.testing.assert_array_equal(fast.flat_weights()[name], weight)
+    monkeypatch.setattr(transformer, "lay_out", lay_out)
+    np.testing.assert_array_equal(fast(x).logits, replace(model, engine="fast", threads=2)(x).logits)
 
 
 def test_a_pickled_model_packs_anew(model: sewnp.Model) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 import sewnp
 from sewnp.fast import crew
+from sewnp.fast.products import LAYOUTS
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="interrupts by a timer")
 
@@ -37,7 +38,7 @@ def timer() -> Iterator[Any]:
 
 
 def blas_threads() -> list[int]:
-    return [library.num_threads for library in crew._blas().lib_controllers]
+    return [library.num_threads for library in crew.blas().lib_controllers]
 
 
 def clips() -> list[Any]:
@@ -45,8 +46,10 @@ def clips() -> list[Any]:
     return [rng.normal(size=(1, samples)).astype(np.float32) for samples in (4000, 9000, 16000, 30000)]
 
 
-@pytest.mark.parametrize(("threads", "tries"), [(1, 150), (2, 400), (4, 400)])
-def test_the_next_result_is_right(threads: int, tries: int, timer: Any) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("threads", "tries"), [(1, 75), (2, 200), (4, 200)])
+def test_the_next_result_is_right(threads: int, tries: int, layout: str, timer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEWNP_PRODUCTS", layout)
     model, waveforms = sewnp.load("digits", threads=threads), clips()
     right = [model(x).logits for x in waveforms]
     begun = time.perf_counter()
@@ -160,10 +163,10 @@ def test_a_signal_while_stopped_ends_it_when_it_goes_on() -> None:
 
 FORKS = """
 import os, threading, time, numpy as np, sewnp
-from sewnp.fast.crew import _blas
+from sewnp.fast.crew import blas
 model = sewnp.load("digits", threads=2)
 x = np.random.default_rng(0).normal(size=(1, 16000)).astype(np.float32)
-right, free = model(x).logits, [library.num_threads for library in _blas().lib_controllers]
+right, free = model(x).logits, [library.num_threads for library in blas().lib_controllers]
 over = threading.Event()
 def work():
     while not over.is_set():
@@ -176,7 +179,7 @@ failed = 0
 for each in range(20):
     pid = os.fork()
     if pid == 0:
-        limits = [library.num_threads for library in _blas().lib_controllers]
+        limits = [library.num_threads for library in blas().lib_controllers]
         good = np.array_equal(model(x).logits, right) and limits == free and fresh[each](x).logits is not None
         os._exit(0 if good else 1)
     until = time.monotonic() + 20

@@ -56,7 +56,7 @@ def convolutions_vjp(
 def _layer_vjp(x: Array, layer: ConvLayer, run: Pass) -> tuple[Array, LayerBack]:
     """Convolve, normalise if there is a norm, activate.  (T, C_in) -> (T', C_out)"""
     shelf, scratch = run.shelf, run.scratch
-    frames, channels = (len(x) - layer.size) // layer.stride + 1, layer.kernel.shape[1]
+    frames, channels = (len(x) - layer.size) // layer.stride + 1, layer.channels
     y, norm_back = shelf.take(frames, channels), None
     convolve(x, layer, y, scratch)
     if layer.norm is not None:

@@ -12,54 +12,10 @@ from sewnp.fast.backward.attention import LinedUp, attention_vjp
 from sewnp.fast.backward.distances import ClipTable, clip_table_vjp, lined_up_vjp
 from sewnp.fast.backward.elementwise import activate_with_slope, layer_norm_vjp, summed
 from sewnp.fast.backward.one_pass import Grads, Pass
+from sewnp.fast.names import NAMES, layers_of
 from sewnp.fast.workspace import Shelf
 from sewnp.layers.disentangled import score_scale
 from sewnp.types import Array, Weights
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a family calls the parts of a layer, and the stages at which it drops."""
-
-    layers: str
-    projections: tuple[str, str, str]
-    output: str
-    norm: str
-    up: str
-    down: str
-    final_norm: str
-    probabilities: str
-    projected: str
-    activated: str
-
-
-NAMES = {
-    "sew": Names(
-        layers="encoder.layers",
-        projections=("attention.q_proj", "attention.k_proj", "attention.v_proj"),
-        output="attention.out_proj",
-        norm="layer_norm",
-        up="feed_forward.intermediate_dense",
-        down="feed_forward.output_dense",
-        final_norm="final_layer_norm",
-        probabilities="attention.probabilities",
-        projected="attention.output",
-        activated="feed_forward.activation",
-    ),
-    "sew-d": Names(
-        layers="encoder.encoder.layer",
-        projections=("attention.self.query_proj", "attention.self.key_proj", "attention.self.value_proj"),
-        output="attention.output.dense",
-        norm="attention.output.LayerNorm",
-        up="intermediate.dense",
-        down="output.dense",
-        final_norm="output.LayerNorm",
-        probabilities="attention.self.probabilities",
-        projected="attention.output.dense",
-        activated="intermediate.activation",
-    ),
-}
-"""By ``model_type``.  The stage behind ``down`` is called as ``down`` is."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +32,7 @@ class Layer:
 def pack_layers(encoder: Weights, config: Config) -> list[Layer]:
     """The layers of an encoder."""
     names, packed = NAMES[config.model_type], []
-    for scope in names.layers.split(".")[1:]:
-        encoder = encoder.get(scope, {})  # a model without layers has no such key
-    for i, layer in enumerate(encoder):
+    for i, layer in enumerate(layers_of(encoder, names)):
         p = flatten(layer)
         weight, bias = (np.concatenate([p[f"{name}.{kind}"] for name in names.projections]) for kind in ("weight", "bias"))
         packed.append(Layer(f"{names.layers}.{i}", p, (weight, bias)))
