@@ -47,6 +47,12 @@ class Entry:
     columns: Mapping[str, str]
     """All else that the manifest says of it: text, label, speaker ..."""
 
+    @property
+    def name(self) -> str:
+        """What its results are called, without suffix: those of a relative path keep its folders."""
+        keeps = not os.path.isabs(self.given) and ".." not in Path(self.given).parts
+        return os.path.splitext(self.given)[0] if keeps else self.audio.stem
+
 
 def read_manifest(path: AnyPath) -> Iterator[Entry]:
     """The clips of a manifest, of a folder with a ``manifest.tsv`` (``.csv``, ``.jsonl`` ...), or of a LibriSpeech folder, in its order.

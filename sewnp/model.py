@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sewnp.checkpoints import Checkpoint, fingerprint, flatten, write_checkpoint
 from sewnp.config import Config
 from sewnp.decoding import BeamSearch
-from sewnp.errors import AudioError, InputError, TokenizerError, check_whole, printable
+from sewnp.errors import AudioError, InputError, check_whole, printable
 from sewnp.explain import explain
 from sewnp.fast import ClipGradients, Engine, FastTrunk, HeldWeights, limited, packed
 from sewnp.gradients import ClipGradient, Dropout, Gradients, compute_gradients, plain_clip_gradients
@@ -27,8 +27,9 @@ from sewnp.parameters import Head
 from sewnp.speech import CTCTokenizer, FeatureExtractor, Features, Labels, Recording, open_recording, spell
 from sewnp.speech.alignment import Alignment, align_logits
 from sewnp.speech.audio import Audio, Samples, audio_name
-from sewnp.speech.given import one_or_several
+from sewnp.speech.given import each_with_its_text, one_or_several
 from sewnp.speech.labels import labels_from_logits
+from sewnp.speech.tokenizer import ctc_tokenizer
 from sewnp.speech.transcript import Transcript, transcript_from_logits
 from sewnp.streaming import stream
 from sewnp.types import Array, See, SeeVjp, Weights
@@ -205,7 +206,7 @@ class Model:
 
         Raises AudioError for audio that cannot be used, naming it, and InputError for a model without a CTC head and other arguments.
         """
-        tokenizer, rate, tell = self._ctc_tokenizer("transcribing"), self.feature_extractor.sampling_rate, progress or quietly
+        tokenizer, rate, tell = ctc_tokenizer(self, "transcribing"), self.feature_extractor.sampling_rate, progress or quietly
         with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
             tell(0.0, None)
             if check_compat(compat, segment) == "transformers":
@@ -250,15 +251,19 @@ class Model:
             progress=progress,
         )
 
+    @each_with_its_text
     @calmly
     def align(self, audio: Audio, text: str, *, sampling_rate: int | None = None, allow_truncated: bool = False) -> Alignment:
-        """When each word and character of a text was said: CTC forced alignment.  audio, sampling_rate, long clips: as for ``transcribe``.
+        """When each word and character of a text was said: CTC forced alignment.  audio, sampling_rate, long clips: as for ``transcribe``;
+        a list of clips with a list of texts.  A word "*" stands for whatever is said there, for as long as it takes.
 
         Raises AudioError for audio that cannot be used, naming it, TokenizerError for a text that the vocabulary cannot spell, saying
         which characters and where, InputError for a text that does not fit into the clip and for a model without a CTC head.
         """
-        tokenizer, rate = self._ctc_tokenizer("aligning"), self.feature_extractor.sampling_rate
-        spell(text, tokenizer, vocab_size=self.config.vocab_size)  # what cannot be spelled is said before the network runs
+        tokenizer, rate = ctc_tokenizer(self, "aligning"), self.feature_extractor.sampling_rate
+        spell(
+            text, tokenizer, vocab_size=self.config.vocab_size, wildcard=True
+        )  # what cannot be spelled is said before the network runs
         with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
             logits, samples = self.recording_logits(recording)
         frame, duration = Fraction(self.config.hop, rate), samples / rate
@@ -318,14 +323,6 @@ class Model:
             kept=kept,
             all_scores=self.engine == "textbook" or looked_at,  # the fast engine never holds them all at once
         )
-
-    def _ctc_tokenizer(self, doing: str) -> CTCTokenizer:
-        """The tokenizer of a model that has a CTC head, or an error that says what ``doing`` would have needed."""
-        if self.head != "ctc":
-            raise InputError(f"{printable(self.name)}: {doing} needs a CTC head, found {self.head or 'none'}")
-        if self.tokenizer is None:
-            raise TokenizerError(f"{printable(self.name)}: {doing} needs a vocab.json, which the checkpoint folder does not hold")
-        return self.tokenizer
 
     def _logits(self, audio: object, waveform: Array) -> Array:
         """Logits of one clip, run alone, in one piece and without a mask; errors name it.  (n,) -> (T, V), or (L,) of a classifier"""

@@ -17,13 +17,14 @@ from sewnp.speech import CTCTokenizer, FeatureExtractor, Recording, as_waveform,
 from sewnp.speech.audio import HasArray, HasDLPack, Samples, check_rate
 from sewnp.speech.given import samples
 from sewnp.speech.resampling import too_long
+from sewnp.speech.tokenizer import Speaker, ctc_tokenizer
 from sewnp.speech.transcript import Transcript, check_decoder
 from sewnp.types import Array
 
 T = TypeVar("T")
 
 
-class Listener(Protocol):
+class Listener(Speaker, Protocol):
     """A model: see :class:`sewnp.Model`."""
 
     @property
@@ -32,8 +33,6 @@ class Listener(Protocol):
     def feature_extractor(self) -> FeatureExtractor: ...
     @property
     def recording_logits(self) -> Callable[..., tuple[Array, int]]: ...
-
-    def _ctc_tokenizer(self, doing: str, /) -> CTCTokenizer: ...
 
 
 def stream(
@@ -60,7 +59,7 @@ def stream(
     Closing it leaves ``blocks`` where they are.  Raises, at once, InputError for a model without a CTC head and arguments that are none;
     then, naming the block, AudioError for one that is no sound.
     """
-    tokenizer, rate = model._ctc_tokenizer("transcribing"), model.feature_extractor.sampling_rate
+    tokenizer, rate = ctc_tokenizer(model, "transcribing"), model.feature_extractor.sampling_rate
     if (
         isinstance(blocks, str | bytes | bytearray | os.PathLike | Mapping)
         or hasattr(blocks, "read")

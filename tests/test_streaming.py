@@ -29,9 +29,7 @@ class Remembering:
 
     def __init__(self, model):
         self.model, self.config, self.feature_extractor, self.known = model, model.config, model.feature_extractor, {}
-
-    def _ctc_tokenizer(self, doing):
-        return self.model._ctc_tokenizer(doing)
+        self.name, self.head, self.tokenizer = model.name, model.head, model.tokenizer
 
     def recording_logits(self, recording, **options):
         key = recording.read().tobytes()
@@ -96,9 +94,8 @@ def test_times_are_those_of_the_stream():
         samples = len(recording.read())
         return np.tile(np.float32([1, 2, 3]), (config.frames(samples), 1)), samples
 
-    model = SimpleNamespace(
-        config=config, feature_extractor=FeatureExtractor(), recording_logits=logits, _ctc_tokenizer=lambda doing: tokenizer
-    )
+    kept = {"name": "A", "head": "ctc", "tokenizer": tokenizer, "feature_extractor": FeatureExtractor()}
+    model = SimpleNamespace(config=config, recording_logits=logits, **kept)
     loud, silence = noise(RATE), np.zeros(RATE, np.float32)
     found = list(stream(model, cut(np.concatenate([silence, loud, silence, silence, loud]), [777])))
     assert [(segment.text, segment.start, segment.end, segment.duration) for segment in found] == [

@@ -1378,6 +1378,20 @@ MUTANTS += [
         "test_segments.py::test_frames_between_pieces_are_blanks_and_one_delimiter",
     ),
     Mutant(
+        "a token's score is that of its best frame",
+        "ctc/alignment.py:merge_tokens",
+        "scores[run.start : run.end].mean()",
+        "scores[run.start : run.end].max()",
+        "ctc/test_alignment.py::test_tokens_merge_as_in_torchaudios_tutorial",
+    ),
+    Mutant(
+        "a wildcard costs something",
+        "ctc/alignment.py:with_wildcard",
+        "np.zeros_like(log_probs[:, :1])",
+        "np.zeros_like(log_probs[:, :1]) - 1",
+        "ctc/test_alignment.py::test_a_wildcard_is_a_token_that_costs_nothing",
+    ),
+    Mutant(
         "a stream's times begin anew with each segment",
         "streaming.py:_transcripts",
         "first_frame=start // config.hop,",

@@ -25,7 +25,15 @@ Graves, Fernández, Gomez and Schmidhuber (2006), "Connectionist Temporal Classi
 Recurrent Neural Networks", ICML.
 """
 
-from sewnp.ctc.alignment import ForcedAlignment, forced_align, frames_needed, span_probability
+from sewnp.ctc.alignment import (
+    ForcedAlignment,
+    TokenSpan,
+    forced_align,
+    frames_needed,
+    merge_tokens,
+    span_probability,
+    with_wildcard,
+)
 from sewnp.ctc.band import probabilities_inside
 from sewnp.ctc.greedy import Run, collapse, greedy_decode, greedy_path, runs
 from sewnp.ctc.lattice import ctc_alpha, ctc_beta, extended_targets, log_likelihood, posteriors
@@ -36,6 +44,7 @@ __all__ = [
     "ForcedAlignment",
     "Run",
     "ScoredText",
+    "TokenSpan",
     "clean_labels",
     "collapse",
     "ctc_alpha",
@@ -48,9 +57,11 @@ __all__ = [
     "greedy_decode",
     "greedy_path",
     "log_likelihood",
+    "merge_tokens",
     "posteriors",
     "prefix_search",
     "probabilities_inside",
     "runs",
     "span_probability",
+    "with_wildcard",
 ]

@@ -3,14 +3,14 @@
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 import numpy as np
 
-from sewnp.errors import AudioError, AudioWarning, InputError, SewError, brief
+from sewnp.errors import AudioError, AudioWarning, InputError, KindError, SewError, brief
 from sewnp.speech.audio import Audio, audio_name, check_rate
 
 P = ParamSpec("P")
@@ -53,6 +53,39 @@ def one_or_several(method: Callable[Concatenate[Any, Audio, P], T]) -> HeardBy[P
         return answers
 
     return cast(HeardBy[P, T], hear)
+
+
+class Placed(Protocol[P, T]):
+    """A method that answers for one clip and its text, and with a list for lists of both."""
+
+    @overload
+    def __call__(self, audio: Audio, text: str, *args: P.args, **options: P.kwargs) -> T: ...
+    @overload
+    def __call__(self, audio: list[A] | tuple[A, ...], text: Sequence[str], *args: P.args, **options: P.kwargs) -> list[T]: ...
+
+
+class PlacedBy(Protocol[P, T]):
+    """The same, before it belongs to a model."""
+
+    def __get__(self, model: Any, owner: Any = None) -> Placed[P, T]: ...
+
+
+def each_with_its_text(method: Callable[Concatenate[Any, Audio, str, P], T]) -> PlacedBy[P, T]:
+    """Let a method of a clip and its text take lists of both too, as :func:`one_or_several` does.  Raises KindError for other than a text a clip."""
+
+    @wraps(method)
+    def place(self: Any, audio: Any, text: Any, *args: P.args, **options: P.kwargs) -> Any:
+        if not is_several(audio):
+            return method(self, audio, text, *args, **options)
+        if not isinstance(text, list | tuple) or len(text) != len(audio):
+            raise KindError(f"text: expected a list of {len(audio)} texts, one a clip, found {brief(text)}")
+        answers = []
+        for number, (clip, said) in enumerate(zip(audio, text, strict=True)):
+            with _numbered(number, clip):
+                answers.append(method(self, clip, said, *args, **options))
+        return answers
+
+    return cast(PlacedBy[P, T], place)
 
 
 def is_several(audio: object) -> bool:

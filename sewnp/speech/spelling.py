@@ -8,6 +8,8 @@ from sewnp.errors import InputError, TokenizerError, brief
 from sewnp.speech.tokenizer import CTCTokenizer
 
 _SHOWN = 5
+WILDCARD = "*"
+"""A word that stands for whatever is said there, where the caller allows it."""
 
 
 class Spelled(NamedTuple):
@@ -18,12 +20,13 @@ class Spelled(NamedTuple):
     end: int
 
 
-def spell(text: str, tokenizer: CTCTokenizer, *, vocab_size: int | None = None) -> list[list[Spelled]]:
+def spell(text: str, tokenizer: CTCTokenizer, *, vocab_size: int | None = None, wildcard: bool = False) -> list[list[Spelled]]:
     """The words of a text, each as its tokens.  What stands between words, :func:`delimiter_id`, is left to the caller.
 
     Unlike ``tokenizer.encode`` it never writes an unknown or special token, and any white space ends a word.  A character that the
     vocabulary has only in its other case is taken in that.  Of tokens with several characters the longest that fits is taken, from left to
-    right.  ``vocab_size``: how many tokens the model has, where that may be fewer than the tokenizer's.
+    right.  ``vocab_size``: how many tokens the model has, where that may be fewer than the tokenizer's.  ``wildcard``: whether a word "*" that
+    the vocabulary cannot spell is one token, the number of all tokens: see :func:`sewnp.ctc.with_wildcard`.
 
     Raises InputError for anything but a str and for a text without words, and TokenizerError, saying which characters and where, for
     what the vocabulary cannot spell.
@@ -32,7 +35,11 @@ def spell(text: str, tokenizer: CTCTokenizer, *, vocab_size: int | None = None) 
         raise InputError(f"text: expected a str, found {type(text).__name__}")
     tokens = spelling_tokens(tokenizer, vocab_size=vocab_size)
     words, unknown = [], []
+    anything = (len(tokenizer) if vocab_size is None else vocab_size) if wildcard and WILDCARD not in tokens else None
     for match in re.finditer(r"\S+", text):
+        if anything is not None and match.group() == WILDCARD:
+            words.append([Spelled(anything, match.start(), match.end())])
+            continue
         word, missing = _spell_word(text, match.start(), match.end(), tokens, upper_first=tokenizer.do_lower_case)
         words.append(word)
         unknown += missing

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sewnp.ctc.greedy import runs
-from sewnp.errors import InputError, TokenizerError, brief
+from sewnp.errors import InputError, TokenizerError, brief, printable
 from sewnp.speech.vocabulary import AddedToken, all_added, base_vocabulary, check_length, mapping, named_tokens, stored_tokens
 
 # transformers' clean-up of English: the spaces around each of these go, one after the other.
@@ -256,3 +256,23 @@ class CTCTokenizer:
     def _tokens(self) -> dict[int, str]:
         # The other way round than _ids: where both know an id the base vocabulary wins, as in transformers.
         return {index: token.content for index, token in self.added.items()} | {i: token for token, i in self.encoder.items()}
+
+
+class Speaker(Protocol):
+    """A model: see :class:`sewnp.Model`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def head(self) -> str | None: ...
+    @property
+    def tokenizer(self) -> CTCTokenizer | None: ...
+
+
+def ctc_tokenizer(model: Speaker, doing: str) -> CTCTokenizer:
+    """The tokenizer of a model that has a CTC head, or an error that says what ``doing`` would have needed."""
+    if model.head != "ctc":
+        raise InputError(f"{printable(model.name)}: {doing} needs a CTC head, found {model.head or 'none'}")
+    if model.tokenizer is None:
+        raise TokenizerError(f"{printable(model.name)}: {doing} needs a vocab.json, which the checkpoint folder does not hold")
+    return model.tokenizer

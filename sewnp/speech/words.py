@@ -19,6 +19,8 @@ class Character:
     """Seconds to the end of the last such frame."""
     probability: float
     """In a transcript, the largest that the model gave it in its frames; in an alignment, how sure its place is."""
+    score: float | None = None
+    """In an alignment, the mean probability that the model gives it in its frames, as torchaudio's: whether it was said."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Word:
     """In a transcript, the mean of its characters' (whisper's measure with characters for its tokens: cheap, fit for finding doubtful words,
     not calibrated; a language model has no part in it); in an alignment, how sure its place is."""
     characters: tuple[Character, ...] = ()
+    score: float | None = None
+    """In an alignment, the mean of its characters', weighted by their frames."""
 
 
 Timed: TypeAlias = Word | Character
@@ -42,4 +46,5 @@ Timestamps: TypeAlias = Literal["segment", "word", "char"]
 
 def as_dict(key: str, timed: Timed) -> dict[str, Any]:
     """Ready for JSON, the text under ``key``."""
-    return {key: timed.text, "start": timed.start, "end": timed.end, "probability": timed.probability}
+    told = {key: timed.text, "start": timed.start, "end": timed.end, "probability": timed.probability}
+    return told if timed.score is None else told | {"score": timed.score}

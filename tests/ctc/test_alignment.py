@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sewnp.ctc import (
+    TokenSpan,
     collapse,
     ctc_alpha,
     ctc_beta,
@@ -16,8 +17,10 @@ from sewnp.ctc import (
     frames_needed,
     greedy_path,
     log_likelihood,
+    merge_tokens,
     posteriors,
     span_probability,
+    with_wildcard,
 )
 from sewnp.errors import InputError
 from sewnp.layers import log_softmax
@@ -223,3 +226,73 @@ def test_bounds_that_the_text_does_not_have():
     for bad in (([0, 0], [2, 1]), ([0], [1]), ([-1, 0], [1, 1])):
         with pytest.raises(InputError, match=r"begun\[[01]\]"):
             forced_align(np.log(np.full((2, 4), 0.25)), [2], blank=0, begun=tuple(map(np.array, bad)))
+
+
+# --- wildcards, and tokens with their scores --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_wildcard_is_a_token_that_costs_nothing(seed):
+    """Against all paths of an alphabet that has it as a letter."""
+    rng = np.random.default_rng(seed)
+    frames, blank = int(rng.integers(3, 6)), int(rng.integers(3))
+    log_probs = np.log(rng.dirichlet(np.ones(3), frames))
+    others = [token for token in range(3) if token != blank]
+    target = [others[0], 3, others[1]][seed % 3 :] + [3] * (seed % 2)
+    emitted = with_wildcard(log_probs)
+    assert emitted.shape == (frames, 4)
+    assert emitted[:, :3].tobytes() == log_probs.tobytes()
+    scored = {path: math.fsum(emitted[range(frames), path]) for path in spelling_paths(frames, 4, target, blank)}
+    if not scored:
+        with pytest.raises(InputError, match="tokens need"):
+            forced_align(log_probs, target, blank=blank, wildcard=True)
+        return
+    found = forced_align(log_probs, target, blank=blank, wildcard=True)
+    best = max(scored.values())
+    assert scored[tuple(found.tokens.tolist())] == pytest.approx(best, abs=1e-12)
+    assert found.log_probability == pytest.approx(best, abs=1e-12)
+    assert found.scores.tolist() == emitted[range(frames), found.tokens].tolist()
+    assert [span.token for span in found.spans] == target
+
+
+def test_a_wildcard_is_said_to_be_one():
+    log_probs = np.log(np.full((4, 3), 1 / 3))
+    with pytest.raises(InputError, match="targets"):
+        forced_align(log_probs, [1, 3], blank=0)
+    with pytest.raises(InputError, match="targets"):
+        forced_align(log_probs, [1, 4], blank=0, wildcard=True)
+
+
+@few
+@given(seeds, st.integers(1, 30), st.integers(2, 5))
+def test_merged_tokens_are_the_spans_with_their_means(seed, frames, vocab_size):
+    log_probs = np.log(np.random.default_rng(seed).dirichlet(np.ones(vocab_size), frames))
+    found = forced_align(log_probs, collapse(greedy_path(log_probs[None])[0], blank=0), blank=0)
+    merged = merge_tokens(found.tokens, np.exp(found.scores), blank=0)
+    assert [(span.token, span.start, span.end) for span in merged] == list(found.spans)
+    for span in merged:
+        assert len(span) == span.end - span.start > 0
+        assert span.score == pytest.approx(np.exp(log_probs[span.start : span.end, span.token]).mean(), rel=1e-12)
+
+
+def test_tokens_merge_as_in_torchaudios_tutorial():
+    """The frames that it prints for "I HAD" (CTC forced alignment API tutorial): their tokens and scores, and what they are merged to."""
+    tokens, scores = np.zeros(42, int), np.ones(42)
+    printed = {
+        32: (5, 0.9994410872459412), 35: (18, 0.9980823993682861), 36: (18, 0.9295750260353088),
+        37: (4, 0.9997448325157166), 41: (16, 0.9991760849952698),
+    }  # fmt: skip
+    for frame, (token, score) in printed.items():
+        tokens[frame], scores[frame] = token, score
+    assert merge_tokens(tokens, scores, blank=0) == [
+        TokenSpan(5, 32, 33, 0.9994410872459412),
+        TokenSpan(18, 35, 37, pytest.approx((0.9980823993682861 + 0.9295750260353088) / 2)),
+        TokenSpan(4, 37, 38, 0.9997448325157166),
+        TokenSpan(16, 41, 42, 0.9991760849952698),
+    ]
+    # its rules: equal neighbours are one token, a blank parts them, and blanks go
+    assert merge_tokens([1, 1, 0, 1], [0.5, 1.0, 0.25, 0.125], blank=0) == [TokenSpan(1, 0, 2, 0.75), TokenSpan(1, 3, 4, 0.125)]
+    assert merge_tokens([], [], blank=0) == merge_tokens([0, 0], [1.0, 1.0], blank=0) == []
+    for tokens, scores in (([1, 1], [1.0]), ([[1]], [[1.0]]), ([], [1.0])):
+        with pytest.raises(InputError):
+            merge_tokens(tokens, scores, blank=0)

@@ -12,7 +12,7 @@ import pytest
 import sewnp
 from sewnp import plots
 from sewnp.ctc import ctc_loss
-from sewnp.errors import InputError, TokenizerError
+from sewnp.errors import AudioError, InputError, KindError, TokenizerError
 from sewnp.layers import log_softmax
 from sewnp.speech import Alignment, CTCTokenizer, Word, align_logits, delimiter_id, read_audio, spell, spelling_tokens, textgrid
 
@@ -54,6 +54,40 @@ def test_a_word_is_as_sure_as_its_place_and_a_letter_may_be_less_so():
     a, b = word.characters
     assert (a.start, a.end, b.start, b.end) == (1, 2, 2, 4)  # of equally likely paths the one that moves on early
     assert (a.probability, b.probability) == pytest.approx((1, 0.75))
+
+
+def test_a_score_is_the_mean_probability_of_what_is_said():
+    logits = logits_of([0, 0, 5, 5, 0, 6, 0, 0]) + np.random.default_rng(5).normal(size=(8, 8))
+    probabilities = np.exp(log_softmax(logits))
+    (word,) = align_logits(logits, "AB", TOKENIZER, seconds_per_frame=1, duration=8.0).words
+    a, b = word.characters
+    assert (a.start, a.end, b.start, b.end) == (2, 4, 5, 6)
+    assert a.score == pytest.approx(probabilities[2:4, 5].mean())
+    assert b.score == pytest.approx(probabilities[5, 6])
+    assert word.score == pytest.approx((2 * a.score + b.score) / 3)  # torchaudio's weighs spans by their lengths too
+
+
+def test_a_wildcard_is_whatever_is_said():
+    path = [0, 5, 0, 4, 0, 6, 0, 6, 4, 5, 0, 4, 6, 0]  # A BB A B
+    whole, found = aligned(path, "A BB A B"), aligned(path, "A  * B")
+    assert (found.text, [word.text for word in found.words]) == ("A * B", ["A", "*", "B"])
+    for here, there in ((0, 0), (2, 3)):
+        assert (found.words[here].start, found.words[here].end) == (whole.words[there].start, whole.words[there].end)
+        assert found.words[here].score == pytest.approx(whole.words[there].score)
+    star = found.words[1]
+    assert (star.start, star.end, star.score) == (0.08, 0.22, 1.0)
+    assert [character.text for character in star.characters] == ["*"]
+    assert whole.log_likelihood < found.log_likelihood <= 0
+    assert [word.text for word in aligned(path, "* *").words] == ["*", "*"]
+    assert aligned(path, "*").log_likelihood == 0.0  # whatever was said
+    longer = [word.score for word in aligned([0, 5, 0, 0, 0, 4, 0, 6, 0], "A ' B").words]  # and what was not
+    assert longer[1] < 0.01 < 0.9 < min(longer[0], longer[2])
+    own = CTCTokenizer.from_files({"<pad>": 0, "|": 1, "*": 2})
+    assert aligned([0, 2, 0], "*", own, 3).words[0].score < 1  # a vocabulary that can spell it
+    with pytest.raises(TokenizerError, match=r"cannot spell '\*' \(character 2, in 'A\*'\)"):
+        aligned(path, "A*")
+    with pytest.raises(TokenizerError, match=r"cannot spell '\*'"):
+        spell("*", TOKENIZER)
 
 
 def test_the_likelihood_is_minus_the_ctc_loss():
@@ -165,6 +199,27 @@ def test_samples_and_a_file_give_the_same(digits, clips, alignment):
     assert digits.align(samples, TEXT.lower(), sampling_rate=16000) == alignment
 
 
+def test_words_beside_a_wildcard_stand_where_they_stood(digits, clips, alignment):
+    found = digits.align(clips / "three_one_four.wav", "three * nine")
+    for word, same in zip((found.words[0], found.words[2]), (alignment.words[0], alignment.words[5]), strict=True):
+        assert (word.text, word.start, word.end, word.score) == (same.text, same.start, same.end, same.score)
+    assert alignment.words[0].end <= found.words[1].start < found.words[1].end <= alignment.words[5].start
+
+
+def test_several_clips_with_their_texts(digits, clips, alignment):
+    names, texts = ["three_one_four.wav", "two_seven_one.mp3"], [TEXT.lower(), "TWO * EIGHT"]
+    paths = [clips / name for name in names]
+    assert digits.align(paths, texts) == [alignment, digits.align(paths[1], texts[1])]
+    assert digits.align((str(paths[0]),), (texts[0],)) == [alignment]
+    for text in (TEXT, [TEXT], [TEXT] * 3, None):
+        with pytest.raises(KindError, match="text: expected a list of 2 texts, one a clip, found"):
+            digits.align(paths, text)
+    with pytest.raises(InputError, match="text: expected a str, found list"):
+        digits.align(paths[0], texts)
+    with pytest.raises(AudioError, match=r"audio\[1\]: "):
+        digits.align([np.zeros(16000), np.full(16000, np.nan)], ["A", "A"])
+
+
 def test_models_that_cannot_align(digits, clips):
     clip = clips / "three_one_four.wav"
     with pytest.raises(InputError, match="digit-words: aligning needs a CTC head, found classification"):
@@ -200,8 +255,8 @@ def test_to_dict_is_json_with_everything(alignment):
     told = json.loads(json.dumps(alignment.to_dict(model="digits")))
     assert list(told) == ["text", "words", "log_likelihood", "model", "duration"]
     assert [word["word"] for word in told["words"]] == TEXT.lower().split()
-    assert list(told["words"][0]) == ["word", "start", "end", "probability", "chars"]
-    assert list(told["words"][0]["chars"][0]) == ["char", "start", "end", "probability"]
+    assert list(told["words"][0]) == ["word", "start", "end", "probability", "score", "chars"]
+    assert list(told["words"][0]["chars"][0]) == ["char", "start", "end", "probability", "score"]
     assert sum(len(word["chars"]) for word in told["words"]) == len(alignment.characters) == 23
     assert "model" not in alignment.to_dict()
 
