@@ -5,12 +5,12 @@
 #
 # **Read before:** notebook 01 (waveform, sampling rate, frame).
 
-# %%
+# %% tags=["setup"]
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, play, show_source
 from checks.convolution import check_convolve, check_frames, check_receptive_field
 
 import sewnp
@@ -53,6 +53,7 @@ for ax, values, title in zip(axes, (signal, change, mean), ("signal", "kernel -1
     ax.stem(values, basefmt=" ", markerfmt=".")
     ax.set(title=title, xlabel="sample")
 axes[0].set_ylabel("value")
+caption("A signal, and what two kernels make of it: one answers to changes, one smooths.")
 
 assert np.array_equal(np.flatnonzero(change), [7, 13, 14, 19])
 assert len(change) == 29
@@ -110,6 +111,7 @@ ax.set(
     yticks=range(count),
     title="which sample meets which tap: kernel 3, stride 2",
 )
+caption("Each row is a frame. The number is the tap that meets the sample; the last sample meets none.")
 
 assert count == 5
 
@@ -126,7 +128,7 @@ assert count == 5
 # that tap's weights. A convolution is the sum of one such product for each tap. This is how the package computes it:
 
 # %%
-show_source(conv1d)
+show_source(conv1d, bare=True)
 
 # %% [markdown]
 # The axes are (clip, time, channels). `x[:, k : ... : stride]` are the samples that tap `k` meets, `weight[:, :, k].T` is a
@@ -257,6 +259,7 @@ for frame in range(3):
     ax.axvspan(320 * frame, 320 * frame + 400, color=plots.COLORS[frame], alpha=0.12, linewidth=0)
 ax.set(xlabel="sample", ylabel="largest answer", title="what one sample does to each frame")
 figure.legend(loc="outside right center")
+caption("An impulse at each sample in turn, and how much each of three frames answers. The shaded bands are what each can hear.")
 
 # %% [markdown]
 # Frame $t$ hears samples $320\,t$ to $320\,t + 399$, to the sample, and the 80 samples that two frames share show as overlaps.
@@ -305,6 +308,7 @@ difference = np.abs(frames_behind_the_stack(touched) - frames_behind_the_stack(w
 figure, ax = plt.subplots(figsize=(7, 2))
 ax.semilogy(0.02 * np.arange(148), difference, ".-", linewidth=0.7)
 ax.set(xlabel="time of the frame (s)", ylabel="largest change", title="one sample changed, at 1 s: the complete stack")
+caption("How far each frame moves when a single sample does. Two frames hear it; all others move through the normalisation.")
 
 assert round(float(np.abs(waveform).max()), 1) == 6.2
 assert set(np.argsort(-difference)[:2]) == {49, 50}
@@ -334,6 +338,7 @@ for i, (ax, taps) in enumerate(zip(axes.flat, first, strict=True)):
     ax.tick_params(labelsize=7)
 figure.supxlabel("time (ms)", fontsize=8)
 figure.supylabel("weight", fontsize=8)
+caption("All kernels of the first layer, ten taps each.")
 
 assert first.shape == (32, 10)
 
@@ -371,6 +376,15 @@ image = ax.imshow(shown, aspect="auto", cmap="viridis", extent=(0, rate / 2, 31.
 ax.plot(peaks[order], np.arange(32), "o", color="white", markersize=3)
 ax.set(xlabel="frequency (Hz)", ylabel="kernel, sorted", title="what each kernel of the first layer answers to")
 figure.colorbar(image, label="share of its largest answer")
+caption("A kernel a row: how strongly it answers to each frequency. The dot is the frequency it likes best.")
+low, high = first[order[0]], first[order[-1]]
+play(
+    {
+        "the clip": samples[:38_400],
+        "what the lowest kernel lets pass": slide(samples[:38_400], low),
+        "and the highest": slide(samples[:38_400], high),
+    }
+)
 
 print("kernels with their largest answer")
 for low, high in ((0, 2000), (2000, 4000), (4000, 6000), (6000, 8001)):
@@ -378,8 +392,9 @@ for low, high in ((0, 2000), (2000, 4000), (4000, 6000), (6000, 8001)):
 assert [np.count_nonzero((peaks >= low) & (peaks < low + 2000)) for low in (0, 2000, 4000)] == [10, 9, 6]
 
 # %% [markdown]
-# Together the kernels cover the whole range, and each answers to a broad band. That is no surprise: ten taps last 0.6 ms, and to
-# tell 1,000 Hz from 1,100 Hz one has to listen for longer. The later layers can.
+# Heard through the kernel with the lowest peak the clip is dull, and through the one with the highest it is thin and hissing. (These are
+# the answers at every place; the layer keeps every fifth.) Together the kernels cover the whole range, and each answers to a broad band.
+# That is no surprise: ten taps last 0.6 ms, and to tell 1,000 Hz from 1,100 Hz one has to listen for longer. The later layers can.
 #
 # It is tempting to say that the model has discovered frequencies here. Before we say such a thing we need a control: what would
 # kernels look like that have learned nothing?
@@ -425,6 +440,7 @@ for column, (sound, piece) in enumerate(pieces.items()):
     axes[1, column].set_xlabel("frequency (Hz)")
 axes[0, 0].set_ylabel("spectrum")
 axes[1, 0].set_ylabel("kernels' answers")
+caption("Two sounds, above by their own frequencies, below by the answers of the kernels.")
 
 for sound in pieces:
     print(f"{sound}: {sound_share[sound]:.0%} of the sound's power and {answer_share[sound]:.0%} of the answers' is above 3,000 Hz")

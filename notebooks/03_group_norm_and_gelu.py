@@ -5,12 +5,12 @@
 #
 # **Read before:** notebooks 01 and 02 (normalisation of a waveform, channels, convolution, the observer `see`).
 
-# %%
+# %% tags=["setup"]
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, show_source
 from checks.normalization import check_accurate_gelu, check_normalise_over_time, check_normalise_real_frames
 from scipy.special import erf, erfc
 
@@ -65,6 +65,7 @@ for ax, (title, together) in zip(axes, choices.items(), strict=True):
     ax.tick_params(length=0)
     ax.set(title=title, xlabel="time (frames)")
 axes[0].set_ylabel("channel")
+caption("Three choices of what is normalised together: one colour, one mean and one variance.")
 
 # %% [markdown]
 # **Group norm** (Wu & He 2018) divides the channels into groups and normalises each group over all of time. With as many groups
@@ -75,10 +76,11 @@ axes[0].set_ylabel("channel")
 # size where that helps.
 #
 # SEW has a group norm with one group a channel in one single place, after the first convolution. All other normalisations, which
-# we will meet later, are layer norms. Here are both:
+# we will meet later, are layer norms. (That is the usual configuration; what others there are stands
+# [below](#what-other-configurations-do).) Here are both:
 
 # %%
-show_source(group_norm, normalization._over_time, layer_norm, normalization._over_channels)
+show_source(group_norm, normalization._over_time, layer_norm, normalization._over_channels, bare=True)
 
 # %% [markdown]
 # `eps` is a small number, 1e-5, under the root: a channel that does not vary is not divided by zero. (The strange part about
@@ -97,6 +99,7 @@ for ax, x, title in zip(axes, (convolved, normalised), ("after the first convolu
     plots.plot_frames(np.clip(x[0, :3200], -4, 4), seconds_per_frame=5 / 16_000, ax=ax, bar_label="value, cut at ±4")
     ax.set_title(title)
 axes[0].set_xlabel("")
+caption("The first second of the clip, a channel a row, before and after the norm.")
 
 # %% [markdown]
 # The first second of the clip, two words. Above, a few channels are loud and others hard to see. Below, all take part. (The model's
@@ -270,6 +273,7 @@ axes[1].hist(normalised.ravel(), bins=np.linspace(-4, 4, 81), color=plots.GREY, 
 axes[1].hist(gelu(normalised).ravel(), bins=np.linspace(-4, 4, 81), color=plots.COLORS[0], alpha=0.7, label="after GELU")
 axes[1].set(xlabel="value", ylabel="count", yscale="log", title="the clip, behind the first layer")
 axes[1].legend()
+caption("Left: two activations. Right: what GELU does to the numbers of the clip; note the logarithmic scale.")
 
 lowest = x[gelu(x).argmin()]
 assert round(float(gelu(x).min()), 2) == -0.17
@@ -311,6 +315,7 @@ axes[0].plot(x32, error, linewidth=0.5)
 axes[0].set(xlabel="x", ylabel="absolute error", title="GELU in float32")
 axes[1].semilogy(x32[error > 0], (error / np.maximum(np.abs(truth), 1e-300))[error > 0], linewidth=0.5)
 axes[1].set(xlabel="x", ylabel="relative error", title="the same, divided by the true value")
+caption("What float32 costs in GELU. At the left end of the right picture not one digit is right.")
 
 print(f"gelu(-6) in float64: {gelu(np.float64(-6)):.1e}")
 print(f"gelu(-6) in float32: {abs(gelu(np.float32(-6))):.1e}")
@@ -333,6 +338,34 @@ assert round(erf(-6 / np.sqrt(2)), 9) == -0.999999998
 # errors, so the plain form is good enough, and it is what the original computes. But where only small numbers are left, or where
 # you divide by them, it would matter. The remedy is a function that computes $1 - \mathrm{erf}$ without the subtraction, erfc.
 # The third exercise is about it.
+
+# %% [markdown]
+# ## What other configurations do
+#
+# Three keys of config.json decide about this part of a model:
+#
+# * `feat_extract_norm`: `"group"`, a group norm behind the first convolution and none behind the others; or `"layer"`, a layer norm over
+#   the channels behind *every* convolution. Nothing then leaks from frame to frame. The published models have `"group"`.
+# * `conv_bias`: whether each convolution adds a number to each of its channels before the norm. False in the published models.
+# * `feat_extract_activation`: the activation behind each convolution, behind the position convolution (notebook 05) and in the upsampling
+#   (notebook 04). Another key, `hidden_act`, is for the feed-forward of the transformer alone. Both may say `gelu`, or, as SEW-D's
+#   `hidden_act` does, `gelu_python`: transformers has two programs for the one function with erf. `gelu_new` is the shortcut with tanh.
+#
+# The `eps` of all these norms is 1e-5, whatever the configuration says: `layer_norm_eps` belongs to other norms. The first of those follows
+# at once. **Behind the last convolution stands a layer norm over its channels, always**, called `layer_norm` like the others, and then a
+# linear map to the width of the transformer, `feature_projection`. The map is only there when the widths differ: a model whose
+# `conv_dim` ends with `hidden_size` has no such weights. The norm's epsilon is `layer_norm_eps` in SEW and `feature_layer_norm_eps` in SEW-D.
+# Notebook 15 has all of them on a page.
+
+# %%
+widths = {"conv_dim": (32, 64), "conv_kernel": (10, 3), "conv_stride": (5, 2), "num_attention_heads": 4, "num_hidden_layers": 1}
+for keys in ({"hidden_size": 160}, {"hidden_size": 64}, {"hidden_size": 160, "feat_extract_norm": "layer", "conv_bias": True}):
+    names = sewnp.from_config(sewnp.SEWConfig(**widths | keys), head=None, seed=0).flat_weights()
+    print(keys)
+    print(*(f"    {name}" for name in names if "encoder" not in name and name.endswith(("weight", "conv.bias"))), sep="\n")
+    assert "sew.layer_norm.weight" in names
+    assert ("sew.feature_projection.weight" in names) == (keys["hidden_size"] != 64)
+    assert ("sew.feature_extractor.conv_layers.1.layer_norm.weight" in names) == ("feat_extract_norm" in keys)
 
 # %% [markdown]
 # ## The answer
@@ -358,7 +391,7 @@ attempt(check_normalise_over_time, normalise_over_time)
 
 # %% [markdown]
 # **2. Repair the leak.** The same, but told how many frames of each clip are real. Statistics come from these alone, and all
-# frames are normalised with them. What stands behind the real frames does not matter any more.
+# frames, those behind the real ones too, are normalised with them. What stands behind the real frames does not matter any more.
 
 
 # %%
@@ -371,7 +404,7 @@ attempt(check_normalise_real_frames, normalise_real_frames)
 
 # %% [markdown]
 # **3. An accurate GELU.** In float32, with a relative error below 1e-5 down to x = -6. You may use `scipy.special.erfc`, which is
-# $1 - \mathrm{erf}$. (Which argument turns $1 + \mathrm{erf}(z)$ into it?)
+# $1 - \mathrm{erf}$. (Which argument turns $1 + \mathrm{erf}(z)$ into it?) Float32 all the way, not rounded at the end: beware of `np.sqrt(2)`.
 
 
 # %%

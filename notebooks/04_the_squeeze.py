@@ -6,14 +6,15 @@
 # **Read before:** notebooks 01 (frame, token, blank) and 02 (channel, stride, hop). The transformer itself is still a closed
 # box here; notebook 06 opens it. All you need to know about it now is what it costs.
 
-# %%
+# %% tags=["setup"]
 from dataclasses import replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from time import perf_counter
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, show_source
 from checks.squeeze import check_layer_cost, check_squeeze, check_unfold
 
 import sewnp
@@ -63,7 +64,8 @@ assert pooled.shape == trace["encoder.layers.5.final_layer_norm"].shape == (1, 7
 
 # %% [markdown]
 # The shapes are (clips, frames, channels). The convolutions of notebook 02 make 148 frames of our 2.975 seconds, one every 20
-# milliseconds, and a linear map takes each from 128 channels to 160. Then something turns 148 frames into 74. The
+# milliseconds, a layer norm over the channels puts each in order, and a linear map takes it from 128 channels to 160. (The norm is in every
+# model, the map only in those where the two widths differ: notebook 03.) Then something turns 148 frames into 74. The
 # transformer's six layers all work on those 74. Behind the last layer something makes 148 of them again, and it is from those
 # that the tokens are read.
 #
@@ -81,7 +83,7 @@ for ax, x, seconds, title in [
     plots.plot_frames(np.clip(x[0, :, :24], -limit, limit), seconds_per_frame=seconds, ax=ax, bar=False)
     ax.set(title=title, xlabel="")
 axes[2].set_xlabel("time (s)")
-plt.show()
+caption("The clip in front of the squeeze, behind it, and behind the transformer.")
 
 # %% [markdown]
 # (The first 24 of the 160 channels. Values beyond the 99th percentile are clipped, so that a few large ones do not make the
@@ -142,7 +144,7 @@ ax.set(
     ylim=(0, None),
 )
 ax.legend()
-plt.show()
+caption("What a layer costs at two frame rates. Dotted: what frames do alone; above it, what they do in pairs.")
 
 share = N * pair / (alone + N * pair)
 assert 0.07 < share < 0.075
@@ -181,7 +183,7 @@ fig, ax = plt.subplots(figsize=(6.0, 2.4))
 ax.plot(distances * 20, cosine, marker="o", markersize=3.5)
 ax.axhline(0, color=plots.GREY, linewidth=0.8)
 ax.set(xlabel="distance of the two frames (ms)", ylabel="mean cosine", ylim=(-0.2, 1))
-plt.show()
+caption("How alike two frames are, by how far they stand apart.")
 
 assert round(float(cosine[0]), 2) == 0.84
 assert round(float(cosine[9]), 2) == 0.16
@@ -213,11 +215,11 @@ assert round(kept(shuffled), 2) == 0.62
 # %% [markdown]
 # ## Down: a mean
 #
-# Here is the squeeze as the package has it. It counts the full groups, refuses a clip that has none, and takes the mean of
-# each.
+# Here is the squeeze as the package has it. It counts the full groups and takes the mean of each. (It also refuses a clip that has none;
+# what only checks its arguments is left out here.)
 
 # %%
-show_source(sewnp.layers.squeeze)
+show_source(sewnp.layers.squeeze, bare=True)
 
 # %% [markdown]
 # Four frames with one channel, holding 1, 3, 10 and 20, become the two means 2 and 15:
@@ -247,7 +249,7 @@ plots.plot_posteriors(probabilities[:36], tokens, seconds_per_frame=0.02, top=7,
 ax.set_xlim(0.26, 0.72)
 for border in np.arange(0.24, 0.76, 0.04):
     ax.axvline(border, color="#CCCCCC", linewidth=0.8, zorder=0)
-plt.show()
+caption("Half a second of probabilities. Between two grey lines lies a squeezed frame, in which two tokens can be written.")
 
 path = "".join("·" if i == 0 else tokens[i] for i in output.logits[0].argmax(axis=1))
 print(path)
@@ -263,7 +265,7 @@ assert path[16:22] == "THRE·E"
 # widens it from 160 channels to 320; the first 160 are one frame and the other 160 the next.
 
 # %%
-show_source(sewnp.layers.upsample)
+show_source(sewnp.layers.upsample, bare=True)
 
 # %% [markdown]
 # Are the two halves really different? We can make them equal and see. The observer now *changes* what it is shown: it copies
@@ -359,13 +361,13 @@ ax.set(
 ax.set_yticks([2.4, 1.4, 0.4], ["frames", "squeezed", "restored"])
 ax.spines["left"].set_visible(False)
 ax.tick_params(axis="y", length=0)
-plt.show()
+caption("Nine frames, four squeezed ones, and nine again, of which the last is zeros.")
 
 # %% [markdown]
 # Nine frames make four pairs, and the ninth frame (hatched) is dropped. Restoring gives eight frames. The ninth is filled
 # with zeros, so that there are as many frames behind the transformer as before it. What does the model say about a frame of
 # zeros? The tokens' scores are a linear map of the frame, $Wx + b$, and with $x = 0$ only the bias $b$ is left, *whatever was
-# said*.
+# said*. (This last map is called the model's **head**, `lm_head`. The *heads* of an attention, in notebook 06, are something else.)
 
 # %%
 odd = read_audio(clips / "eight_six_seven.flac")
@@ -380,7 +382,7 @@ print("likeliest token of the last frame:", tokens[int(bias.argmax())])
 assert bias.argmax() == config.pad_token_id  # the blank
 
 # %% [markdown]
-# The last frame's scores equal the head's bias to the last bit, also after we have rotated the clip by 999 samples. In the
+# The last frame's scores equal the bias of that map to the last bit, also after we have rotated the clip by 999 samples. In the
 # digits model the bias prefers the blank, so the tail writes nothing and no harm is done: 20 milliseconds at the end of a
 # recording rarely hold a letter. But nothing in the architecture forces a model's bias to prefer the blank. Whoever averages
 # over all frames, as a classifier of whole clips does, averages the empty tail in. The original implementation (transformers
@@ -420,7 +422,7 @@ def draw_bills(bills, ax, unit="million", scale=1.0):
 
 bills = {f"squeeze factor {factor}": bill(replace(config, squeeze_factor=factor)) for factor in (1, 2, 4)}
 draw_bills(bills, plt.subplots(figsize=(7.0, 2.2))[1])
-plt.show()
+caption("Ten seconds of sound through three models that differ in their squeeze factor alone.")
 
 totals = [sum(parts.values()) for parts in bills.values()]
 assert [round(total) for total in totals] == [2003, 1171, 845]
@@ -470,8 +472,10 @@ for factor in (1, 2):
 # * **Relative** reduction by 13.5 %: from 10 % to 8.65 %, say, not from 20 % to 6.5 %.
 #
 # The first claim has a side that can be counted. The package builds SEW, and a SEW with factor 1 and the convolutions of
-# wav2vec 2.0 *is* wav2vec 2.0, but for the upsampling layer at the end. Take that away and the parameters of its "base" size
-# come out, all 94,396,320.
+# wav2vec 2.0 *is* wav2vec 2.0, but for the upsampling layer at the end. At factor 1 there is nothing to restore, but its projection and
+# its activation are still there; wav2vec 2.0 reads its letters from the last transformer layer directly. Take the layer away and the
+# parameters of its "base" size come out, all 94,396,320. (A test of this package goes further: it gives the weights of a
+# `Wav2Vec2Model` of transformers to such a SEW, and finds the same numbers behind the last transformer layer.)
 
 # %%
 wav2vec2_base = sewnp.SEWConfig(
@@ -496,7 +500,7 @@ compared = {
     "SEW-tiny": bill(sewnp.preset("sew-tiny")),
 }
 draw_bills(compared, plt.subplots(figsize=(7.2, 2.4))[1], unit="thousand million", scale=1000)
-plt.show()
+caption("The ancestor, and what SEW saves: cheaper convolutions, then a shorter transformer.")
 
 base, plain, squeezed_small, tiny = (sum(parts.values()) / 1000 for parts in compared.values())
 assert [round(x, 1) for x in (base, plain, squeezed_small, tiny)] == [74.4, 51.3, 26.4, 13.7]
@@ -510,28 +514,62 @@ assert 2.7 < base / squeezed_small < 2.9
 # 512 channels, even at 3,200 frames a second, where SEW begins with 64 and widens as the rate falls. That brings 24.5
 # thousand million multiply-adds down to 3.3.
 #
-# What we can see is the arithmetic, which leaves room for a speedup of two. What we cannot see:
+# How many times less each published size has to do than the ancestor depends on the length of the clip, since pairs of frames count more
+# and more. (SEW-D's attention has a table of positions to multiply with, however short the clip is: notebook 07.)
+
+# %%
+names = ("sew-tiny", "sew-small", "sew-mid", "sew-d-small", "sew-d-mid", "sew-d-base")
+lengths = np.arange(2, 31)
+ratios = {}
+for name in names:
+    there, here = (
+        np.array([sum(bill(each, 16_000 * int(n)).values()) for n in lengths]) for each in (wav2vec2_base, sewnp.preset(name))
+    )
+    ratios[name] = there / here
+
+fig, ax = plt.subplots(figsize=(7.0, 3.0))
+for number, (name, line) in enumerate(ratios.items()):
+    ax.plot(lengths, line, color=plots.COLORS[number % 3], linestyle="--" if "-d-" in name else "-")
+    ax.text(30.4, line[-1], name, va="center", fontsize=8)
+ax.axhline(1.9, color=plots.GREY, linewidth=1.0)
+ax.text(24.0, 1.9, "the paper's speedup", va="bottom", fontsize=8)
+ax.set(
+    xlabel="length of the clip (s)",
+    ylabel="wav2vec 2.0's\nmultiply-adds / model's",
+    xlim=(2, 30),
+    ylim=(0, 6),
+)
+caption("How many times less arithmetic than wav2vec 2.0 base each size needs. Dashed: SEW-D.")
+
+at_ten = {name: float(line[lengths == 10][0]) for name, line in ratios.items()}
+print("at ten seconds:", {name: round(ratio, 1) for name, ratio in at_ten.items()})
+assert [round(ratio, 1) for ratio in at_ten.values()] == [5.4, 2.8, 1.5, 4.0, 2.2, 1.1]
+
+# %% [markdown]
+# At ten seconds the sizes lie between 1.1 and 5.4. SEW-mid has twice as many layers as the ancestor, and the squeeze pays for them.
+# That is the arithmetic, exactly. Notebook 09 adds the time that two programs take for it. What we cannot see:
 #
-# * **The 1.9.** It was measured, on the authors' machines, between trained models whose word error rates were compared as
-#   well. Ratios of multiply-adds that happen to lie near it are no confirmation.
+# * **The 1.9.** It was measured, with the authors' program on the authors' machines, between trained models whose word error rates were
+#   compared as well. Ratios of multiply-adds that happen to lie near it are no confirmation.
 # * **The 13.5 %.** That needs both models, trained alike for days on many processors, and a large test. Our digits model
 #   cannot stand in: it was trained with a squeeze, so running it without one would only show that it does not expect that.
 #
-# And our four clips are far too few. On them the model gets 2 of 29 words wrong:
+# And our four clips are far too few:
 
 # %%
 wrong = said = 0
 for line in (clips / "manifest.tsv").read_text().splitlines():
     name, words = line.split("\t")
-    heard = model.transcribe(clips / name).text.split()
-    pairs = list(zip(words.split(), heard, strict=True))  # as many words heard as said: nothing missing, nothing additional
-    wrong, said = wrong + sum(a != b for a, b in pairs), said + len(pairs)
-    print(f"{name:22} {', '.join(f'{b} for {a}' for a, b in pairs if a != b) or 'all right'}")
+    words, heard = words.split(), model.transcribe(clips / name).text.split()
+    right = sum(block.size for block in SequenceMatcher(None, words, heard).get_matching_blocks())
+    wrong, said = wrong + max(len(words), len(heard)) - right, said + len(words)
+    print(f"{name:22} {len(words)} words, {right} of them heard")
 print(f"word error rate {wrong} / {said} = {wrong / said:.1%}")
-assert (wrong, said) == (2, 29)
+assert said == 29
+assert wrong < 5
 
 # %% [markdown]
-# A model with 13.5 % fewer errors would make 1.73 errors here. No test with 29 words can tell 1.73 from 2.
+# With 13.5 % fewer errors it would be a fraction of a word less. No test with 29 words can tell such models apart.
 
 # %% [markdown]
 # ## The answer

@@ -6,12 +6,12 @@
 # **Read before:** notebooks 02 (kernel, channel, stride), 03 (GELU) and 04 (the squeeze, and how a function `see` watches the
 # network). The transformer layer stays a closed box until notebook 06.
 
-# %%
+# %% tags=["setup"]
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, show_source
 from checks.positions import check_dense_kernel, check_position_frames, check_weight_norm
 
 import sewnp
@@ -167,7 +167,7 @@ for n, color in [(16, GREEN), (30, VERMILION)]:
         color="black",
     )
 ax.set_ylim(-1.05, 0.75)
-plt.show()
+caption("Two squeezed frames, black, and the stretch of sound, coloured, of which each is told.")
 
 ones = [i for i, word in enumerate(words) if word.text == "ONE"]
 assert [words[i - 1].text for i in ones] == ["THREE", "FOUR"]
@@ -186,7 +186,7 @@ for n, i in zip((16, 30), ones, strict=True):
 # Output group $g$ sees only input group $g$. That leaves $160 \cdot 10 \cdot 31 = 49{,}600$ weights, a sixteenth.
 
 # %%
-show_source(grouped_conv1d)
+show_source(grouped_conv1d, bare=True)
 
 # %% [markdown]
 # The stored kernel has the shape (160, 10, 31): for each of the 160 output channels, 10 input channels, those of its own
@@ -210,7 +210,7 @@ limit = np.abs(blocks).max()
 image = ax.imshow(blocks, cmap="PuOr", vmin=-limit, vmax=limit)
 ax.set(xlabel="input channel", ylabel="output channel", title="the middle tap as a matrix")
 figure.colorbar(image, ax=ax, label="weight")
-plt.show()
+caption("One tap of the grouped kernel, written as a matrix from all channels to all channels: 16 blocks, and zeros.")
 
 # %% [markdown]
 # The proof that the zeros are real: change the channels of group 3 in the input, and see which outputs move.
@@ -239,7 +239,7 @@ assert moved.tolist() == list(range(30, 40))
 # where $v_k$ is all 1,600 numbers of tap $k$ and $\lVert v_k \rVert$ is the root of the sum of their squares.
 
 # %%
-show_source(weight_norm, convolution._tap_norms)
+show_source(weight_norm, convolution._tap_norms, bare=True)
 
 # %%
 g, v = conv["weight_g"], conv["weight_v"]
@@ -274,7 +274,7 @@ ax.plot(
 )
 ax.set(xlabel="how far the tap looks, from the frame (ms)", ylabel="length", ylim=(0, None))
 ax.legend()
-plt.show()
+caption("The length of each tap: as `weight_v` has it, which does not matter, and as `weight_g` says.")
 assert milliseconds[g.argmax()] == 40
 assert 1.1 < g.min() < g.max() < 1.5
 
@@ -288,12 +288,17 @@ assert 1.1 < g.min() < g.max() < 1.5
 assert np.allclose(weight_norm(g, 7 * v), kernel, rtol=1e-5)
 
 # %% [markdown]
-# Two details that a port to another library gets wrong easily:
+# Three details that a port to another library gets wrong easily:
 #
 # * **One length for each tap**, over all channels at once. Weight norm usually keeps one length for each *output channel*.
 #   wav2vec 2.0 chose taps, and SEW inherited it.
-# * **No epsilon.** A tap whose $v$ is all zeros has no direction, and 0 / 0 is NaN (not a number). The package gives NaN as
-#   well, on purpose, instead of inventing a value that the original does not have.
+# * **No epsilon.** Some libraries add a small number to the length before they divide. For a trained kernel that changes nothing that
+#   float32 could show; it matters where $v$ is very short. A tap whose $v$ is all zeros has no direction, and 0 / 0 is NaN (not a
+#   number). The package gives NaN as well, instead of inventing a value that the original does not have.
+# * **Names in files.** What is $g$ and $v$ here is spelled in two ways. Files that newer versions of transformers save say
+#   `encoder.pos_conv_embed.conv.parametrizations.weight.original0` ($g$) and `…original1` ($v$); older ones say `…conv.weight_g` and
+#   `…conv.weight_v`. In memory this package has the old names, whichever the file had. The bias, one number a channel, is plain
+#   `…conv.bias`, and is added after the convolution.
 #
 # What did the model learn? All 31 taps are of similar length, between 1.1 and 1.5, the longest a little to the right of the
 # middle. The window's far ends matter nearly as much as its middle. Whether a wider window would help, this picture cannot
@@ -361,7 +366,9 @@ def draw_places(ax, frames, size, stride=2):
 figure, axes = plt.subplots(2, 2, figsize=(7.4, 4.0))
 found = [draw_places(ax, frames, size) for ax, (size, frames) in zip(axes.flat, [(5, 8), (5, 9), (4, 8), (4, 9)], strict=True)]
 assert found == [(4, 4), (5, 4), (5, 4), (5, 4)]
-plt.show()
+caption(
+    "Where kernels of 5 and 4 taps find a place in 8 and 9 frames. White squares are the zeros at the ends; dotted places are dropped."
+)
 
 # %% [markdown]
 # Blue squares are frames, white ones the added zeros, and each line is a place of the kernel. The dotted ones are too many:
@@ -372,10 +379,21 @@ plt.show()
 # * **K odd** (upper row): right for an even number of frames. For an odd number there is one place over, the one that looks
 #   at the odd tail of notebook 04. It is cut off where position and mean are added.
 #
-# Here is the whole step. A GELU comes last.
+# Here is the whole step. A GELU comes last (`feat_extract_activation`, the one of the convolutions). Nothing normalises inside.
 
 # %%
-show_source(convolutional_position_embedding)
+show_source(convolutional_position_embedding, bare=True)
+
+# %% [markdown]
+# What happens to the sum of mean and position? In SEW a layer norm, `encoder.layer_norm`, and the result goes into the first layer. SEW-D has
+# no norm there: its first layer is given the sum as it is.
+
+# %%
+summed = trace["encoder.squeezed"]
+p = encoder["layer_norm"]
+by_hand = (summed - summed.mean(-1, keepdims=True)) / np.sqrt(summed.var(-1, keepdims=True) + 1e-5) * p["weight"] + p["bias"]
+assert np.allclose(by_hand, trace["encoder.layer_norm"], atol=1e-4)
+assert "layer_norm" not in sewnp.load("digits-d").weights["sew_d"]["encoder"]
 
 # %% [markdown]
 # ## What does a frame really learn from this?
@@ -398,7 +416,7 @@ from_middle = np.abs(told - told[37]).max(axis=1)
 figure, ax = plt.subplots(figsize=(6.6, 2.2))
 ax.plot(np.arange(74) * 0.04, from_middle, marker="o", markersize=3)
 ax.set(xlabel="time of the squeezed frame (s)", ylabel="largest difference\nfrom the middle one")
-plt.show()
+caption("The same frame everywhere: what each squeezed frame is told then differs only near the two ends of the clip.")
 
 differs = np.flatnonzero(from_middle > 1e-3)
 print("squeezed frames that are told anything else:", differs)

@@ -8,18 +8,19 @@
 # SEW has a sibling, SEW-D. The D stands for *disentangled*, and the idea comes from DeBERTa, a model of text
 # (He et al. 2020, arXiv 2006.03654). This notebook takes it apart on `digits-d`, a small SEW-D model that comes with the package.
 
-# %%
+# %% tags=["setup"]
 import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, show_source
 from checks.disentangled import check_c2p, check_log_buckets, check_p2c
 
 import sewnp
 from sewnp.layers import (
     content_to_position,
+    linear,
     log_buckets,
     merge_heads,
     position_to_content,
@@ -27,7 +28,8 @@ from sewnp.layers import (
     score_scale,
     softmax,
 )
-from sewnp.networks.sew_d import position_table
+from sewnp.layers.activations import gelu
+from sewnp.networks.sew_d import add_and_norm, encoder_layer, position_table
 from sewnp.plots import COLORS, plot_attention
 from sewnp.speech import read_audio
 
@@ -106,7 +108,7 @@ assert seconds == 0.04
 # (`log_buckets` is the matter of the next section; with `buckets=0` it is not called.)
 
 # %%
-show_source(relative_positions)
+show_source(relative_positions, bare=True)
 few = relative_positions(6, buckets=0, max_distance=128)  # buckets=0: the plain differences
 print(few)
 assert few[5, 0] == 5  # frame 0 is five frames before frame 5
@@ -136,11 +138,16 @@ assert 2 * round(60 / seconds) - 1 == 2_999  # different distances in a clip of 
 #
 # $$ \text{bucket}(r) = \text{sign}(r)\left(16 + \left\lceil 15\,\frac{\log(|r| / 16)}{\log(127 / 16)}\right\rceil\right)
 #    \quad\text{for } |r| > 16 $$
-
-# The package's version reads:
+#
+# In general, with $b$ for `position_buckets` and $D$ for the largest distance that is told apart, $m = \lfloor b / 2 \rfloor$ buckets are exact, and
+#
+# $$ \text{bucket}(r) = \text{sign}(r)\left(m + \left\lceil \frac{\log(|r| / m)}{\log((D - 1) / m)}\,(m - 1)\right\rceil\right)
+#    \quad\text{for } |r| > m $$
+#
+# $D$ is `max_relative_positions` where that is 1 or more, else `max_position_embeddings`. The package's version reads:
 
 # %%
-show_source(log_buckets)
+show_source(log_buckets, bare=True)
 
 # %%
 settings = {"buckets": config.position_buckets, "max_distance": config.max_distance}
@@ -155,7 +162,7 @@ ax.step(distance, bucket, where="mid", label="logarithmic buckets")
 ax.axvline(16, color="#8C8C8C", linewidth=0.8, linestyle=":")
 ax.set(xlabel="distance (frames of 40 ms)", ylabel="bucket", xlim=(0, 127), ylim=(0, 42))
 ax.legend(loc="lower right")
-plt.show()
+caption("Near distances have a bucket each; beyond the dotted line buckets widen.")
 
 assert np.array_equal(bucket[:17], np.arange(17))
 assert bucket[127] == 31
@@ -170,7 +177,7 @@ assert 16 * seconds == 0.64
 #
 # The original evaluates this formula in float32, and that is more than a detail. The formula rounds up, so it jumps wherever its
 # argument is a whole number, and there the last digit decides. With 32 buckets and `max_distance` 129, distance 32 has the argument
-# $15 \log 2 / \log 8$, which is 5 exactly. On a computer it depends on the precision:
+# $15 \log 2 / \log 8$, which is 5 exactly. On a computer it depends on the precision, and on the order in which one divides and multiplies:
 
 # %%
 in_float64 = np.log(2.0) / np.log(8.0) * 15
@@ -181,8 +188,16 @@ assert in_float64 > 5
 assert in_float32 == 5
 assert log_buckets(np.array([32]), buckets=32, max_distance=129)[0] == 21
 
+divided_first = np.log(19 / 4) / np.log(19 / 4) * 3  # 8 buckets, max_distance 20, distance 19
+multiplied_first = 3 * np.log(19 / 4) / np.log(19 / 4)
+print(f"float64, divided first: {divided_first:.15f}   multiplied first: {multiplied_first:.15f}")
+assert divided_first == 3
+assert multiplied_first > 3
+assert log_buckets(np.array([19]), buckets=8, max_distance=20)[0] == 7
+
 # %% [markdown]
-# A difference in the sixteenth digit, and the score reads another row of the table. The weights were trained with the float32 answer, so
+# A difference in the sixteenth digit, and the score reads another row of the table. So: the ratio and both logarithms in float32, then
+# divide, then multiply, then round up. The weights were trained with the float32 answer, so
 # the float32 answer is the right one, even in a model that computes everything else in float64. With the settings of `digits-d` it makes
 # no difference:
 
@@ -213,7 +228,7 @@ def signed(ax, values, *, title, xlabel="key: frame", ylabel="query: frame", lim
 
 fig, ax = plt.subplots(figsize=(3.9, 2.9))
 signed(ax, relative, title="bucket of query minus key", limit=27.5, levels=55)
-plt.show()
+caption("The buckets of all pairs of frames. Near the diagonal every distance has its own.")
 assert relative.max() == 27
 assert relative.min() == -27
 
@@ -240,6 +255,23 @@ assert 129 * seconds > 5  # the shortest clip with such distances, in seconds
 # have none, and take the nearest, 31. Whatever lies further away takes the first or the last row as well. It needs a clip of more than
 # five seconds for any of this to matter.
 #
+# Other configurations:
+#
+# * `position_buckets` of 0 or less: no buckets. The distances count as they are, and the table has $2D$ rows, from $-D$ to $D - 1$. In general it
+#   has $2 \cdot \text{span}$ rows, the span being `position_buckets` or, without buckets, $D$; the row is $r + \text{span}$, clipped to the table at
+#   both ends.
+# * `norm_rel_ebd`: the table goes through a layer norm, once for all layers, if `layer_norm` is among the words of this key. They are
+#   separated by `|`; upper case and spaces do not matter. Its epsilon is `layer_norm_eps`.
+# * `pos_att_type`: which of `c2p` and `p2c` are added. With `relative_attention` false there is no table and neither is added; the scale of
+#   the scores, below, counts them nevertheless.
+
+# %%
+raw = sewnp.SEWDConfig(position_buckets=0, max_position_embeddings=50)
+assert (raw.span, raw.max_distance) == (50, 50)
+assert sewnp.SEWDConfig(position_buckets=32, max_relative_positions=100).max_distance == 100
+assert [sewnp.SEWDConfig(norm_rel_ebd=words).normalizes_positions for words in ("other | Layer_Norm", "none")] == [True, False]
+
+# %% [markdown]
 # Now the table needs keys and queries, as the frames do. SEW-D makes both with the layer's own matrices: `key_proj`, which turns frames
 # into keys, turns rows of the table into *position keys*, and `query_proj` turns them into *position queries*. (The configuration
 # calls this `share_att_key`; without it, each layer has two more matrices.) So one layer gives us, for each head, 64 position keys and 64
@@ -263,7 +295,7 @@ assert position_keys.shape == position_queries.shape == (1, 4, 64, 40)
 # axis is called a **gather**; in NumPy it is `np.take_along_axis`. The helper `_gather` adds the 32, clips to the table and does that.
 
 # %%
-show_source(content_to_position)
+show_source(content_to_position, bare=True)
 
 # %%
 head = 1
@@ -291,7 +323,7 @@ signed(
     extent=(-32.5, 31.5, 73.5, -0.5),
 )
 signed(right, c2p, title="c2p: gathered by bucket", ylabel="", limit=limit)
-plt.show()
+caption("Left, every query times every position key. Right, of each row what is wanted for each key.")
 
 # %% [markdown]
 # Read one row of the left picture from right to left and you read the same row of the right picture from left to right: large
@@ -316,7 +348,7 @@ assert len(np.unique(c2p[73, 58:74])) == 16  # near by, each distance has its ow
 # over, and checkpoints are trained with it.)
 
 # %%
-show_source(position_to_content)
+show_source(position_to_content, bare=True)
 
 # %%
 p2c = position_to_content(k, position_queries, relative)[0, head]
@@ -339,7 +371,7 @@ scores = (a * b).sum(axis=1) + (a * c).sum(axis=1) + (b * d).sum(axis=1)
 print(f"spread divided by sqrt(d): {np.std(scores / np.sqrt(40)):.2f}, by sqrt(3 d): {np.std(scores / np.sqrt(120)):.2f}")
 assert abs(np.std(scores / np.sqrt(120)) - 1) < 0.02
 
-show_source(score_scale)
+show_source(score_scale, bare=True)
 exact = np.sqrt(3 * 40)
 print(f"score_scale: {score_scale(40, 3):.9f}   sqrt(120): {exact:.9f}")
 assert 3e-8 < score_scale(40, 3) / exact - 1 < 4e-8
@@ -348,10 +380,10 @@ assert 3e-8 < score_scale(40, 3) / exact - 1 < 4e-8
 # The original computes this scale in float32, and so does the package, even in a float64 model. It is wrong by four parts in a
 # hundred million, and a comparison with the original would show it.
 #
-# The whole layer, then. You know everything in it:
+# The whole attention, then. You know everything in it:
 
 # %%
-show_source(sewnp.layers.disentangled_attention)
+show_source(sewnp.layers.disentangled_attention, bare=True)
 
 # %%
 scale = score_scale(40, 3)
@@ -361,6 +393,36 @@ assert np.allclose(probabilities, stages[layer + "probabilities"][0, head], atol
 
 context = merge_heads(stages[layer + "probabilities"] @ stages[layer + "v"])
 assert np.allclose(context, stages[layer + "context"], atol=1e-4)
+
+# %% [markdown]
+# ## What stands around it
+#
+# What comes out is the *context*. Unlike SEW's attention, this one has no output map of its own; the layer has it:
+
+# %%
+show_source(encoder_layer, add_and_norm, bare=True)
+
+# %% [markdown]
+# The order is: a linear map (`attention.output.dense`), plus what went into the layer, a layer norm; a linear map to the wide channels, the
+# activation, a linear map back (`output.dense`), plus what came out of the first half, a layer norm. Those are SEW's steps under other names.
+# There are two real differences. SEW normalises the squeezed frames before its first layer, and SEW-D does not. And the epsilon of all norms
+# from here on, the table's included, is SEW-D's `layer_norm_eps`, 1e-7 by default, where SEW has 1e-5; the norm behind the convolutions has
+# one of its own, `feature_layer_norm_eps`, 1e-5. The activation is `hidden_act`, `gelu_python` by default, which is the GELU of notebook 03.
+
+# %%
+p = model.weights["sew_d"]["encoder"]["encoder"]["layer"][5]
+went_in = stages["encoder.encoder.layer.4.output.LayerNorm"]
+
+
+def normed(x, p):
+    deviation = x - x.mean(-1, keepdims=True)
+    return deviation / np.sqrt(x.var(-1, keepdims=True) + config.layer_norm_eps) * p["weight"] + p["bias"]
+
+
+y = normed(linear(stages[layer + "context"], **p["attention"]["output"]["dense"]) + went_in, p["attention"]["output"]["LayerNorm"])
+z = normed(linear(gelu(linear(y, **p["intermediate"]["dense"])), **p["output"]["dense"]) + y, p["output"]["LayerNorm"])
+assert np.allclose(z, stages["encoder.encoder.layer.5.output.LayerNorm"], atol=1e-4)
+assert config.hidden_act in ("gelu", "gelu_python")
 
 # %% [markdown]
 # ## One head, taken apart
@@ -377,7 +439,7 @@ for ax, (name, term), limit in zip(axes.flat, terms.items(), (12, 4, 4), strict=
     signed(ax, term, title=name, xlabel="key (s)", ylabel="query (s)", limit=limit, extent=extent)
 plot_attention(probabilities, seconds_per_frame=seconds, ax=axes[1, 1])
 axes[1, 1].set(title="softmax of the sum", xlabel="key (s)", ylabel="query (s)", aspect="auto")
-plt.show()
+caption("One head: three terms of its scores, and the attention that they make.")
 
 # %% [markdown]
 # The content term compares sounds. Its short streaks, parallel to the diagonal, are words held against each other: the ONE of this clip
@@ -425,7 +487,7 @@ for i, profile in enumerate(profiles):
 ax.axvline(0, color="#8C8C8C", linewidth=0.8, linestyle=":")
 ax.set(xlabel="how long before the query the key stands (s)", ylabel="mean of c2p + p2c", xlim=(-1.2, 1.2))
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
+caption("What the positions alone add, by distance, in four heads.")
 
 peaks = near[profiles.argmax(axis=1)]
 print("how many frames before the query the preferred key stands:", peaks)
@@ -459,7 +521,7 @@ for place, name in enumerate(names):
     ax.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
 ax.set(xlabel="layer", ylabel="spread in a row", yscale="log", ylim=(0.2, 60))
 ax.legend(loc="upper right", ncols=3)
-plt.show()
+caption("How much each term varies within a row, layer by layer; note the logarithmic scale.")
 
 share = spread[:, 1:] / spread[:, :1]
 assert 20 < spread[0, 0] < 21
@@ -519,7 +581,7 @@ fig, ax = plt.subplots(figsize=(5.4, 2.0))
 ax.axhline(0, color="#8C8C8C", linewidth=0.8, linestyle=":")
 ax.plot(apart, likeness, marker="o", markersize=3)
 ax.set(xlabel="buckets apart", ylabel="mean cosine", xlim=(0, 33))
-plt.show()
+caption("How alike two rows of the table are, by how many buckets lie between them.")
 
 length = np.linalg.norm(rows, axis=1).mean()
 print(f"likeness of neighbours: {likeness[0]:.2f}   mean length of a row: {length:.2f}")
@@ -552,7 +614,7 @@ assert round(config.initializer_range * math.sqrt(160), 2) == 0.25
 # Each check says what is wrong, not only that something is. Replace the line that raises, run the cell, read.
 #
 # **1. Buckets.** Write `log_buckets` for an array of distances with signs. Begin with any formula that fits the picture; the check will
-# tell you about the last detail.
+# tell you about the last details: float32, and the order of the operations.
 
 
 # %%

@@ -6,7 +6,7 @@
 # You need notebook 01 (frames, tokens, softmax, the pipeline). This one begins where the network ends; only one remark looks back at the
 # squeeze of notebook 04.
 
-# %%
+# %% tags=["setup"]
 import itertools
 import math
 import time
@@ -14,11 +14,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, play, show_source
 from checks.ctc import check_alpha, check_collapse, check_timestamps
 
 import sewnp
 from sewnp.ctc import (
+    clean_labels,
     collapse,
     ctc_alpha,
     ctc_beta,
@@ -58,7 +59,7 @@ assert seconds == 0.02
 fig, ax = plt.subplots(figsize=(7.4, 2.8))
 plot_posteriors(np.exp(log_probs[0]), tokens, seconds_per_frame=seconds, ax=ax, top=11)
 ax.set(xlim=(0.2, 2.1))
-plt.show()
+caption("What the network says at each frame: how likely each token is. Where no letter stands out, the blank does.")
 
 # %% [markdown]
 # Every 20 ms the network gives one probability to each of its 32 tokens: a softmax over its logits. There are 148 frames. The text has 28
@@ -226,7 +227,7 @@ for step, name in enumerate(("stay", "move", "leap")):
 ax.set_yticks(range(7), labels)
 ax.set(xlabel="frame", ylabel="state", ylim=(6.4, -0.4))
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
+caption("The lattice of “see” and six frames: every way from the left edge to the right along colours spells it.")
 
 paths_counted = np.exp(log_likelihood(reached[None], [6], [3])[0])  # with probability 1 for every token, the sum counts paths
 print(f"paths through this lattice: {paths_counted:.0f}")
@@ -259,7 +260,7 @@ for ax, done in zip(axes, (1, 2, 4, 6), strict=True):
     for image in ax.images:
         image.set_clim(0, 1)
     ax.set(title=f"{done} frame{'s' * (done > 1)}", ylabel="state" if done == 1 else "")
-plt.show()
+caption("The forward sweep after one, two, four and six frames.")
 
 assert np.allclose(np.exp(alpha[0]), [0.1, 0.8, 0, 0, 0, 0, 0])
 assert np.isclose(np.exp(alpha[1, 3]), 0.5 * 0.8)  # "se" after two frames: there is only one way, a leap
@@ -294,7 +295,7 @@ print(f"forward, 148 frames, 32 tokens:     {1e3 * (time.perf_counter() - start)
 # emits at each frame and which states may be leapt to, and `_log_sum` adds the three ways into a state.
 
 # %%
-show_source(ctc_alpha)
+show_source(ctc_alpha, bare=True)
 
 # %% [markdown]
 # One difference: it works with logarithms. Products become sums, a sum becomes `logaddexp`, and "impossible" becomes $-\infty$. It has to,
@@ -334,7 +335,7 @@ for ax, title, values in zip(axes, titles, (alpha[0], beta[0], occupancy), stric
     plot_lattice(values, letters, ax=ax, bar=False)
     ax.set(title=title, ylabel="")
     ax.tick_params(axis="y", labelsize=5.5, length=0)
-plt.show()
+caption("All states of the sentence, from above, and all frames. Left times middle is right.")
 
 sure = (occupancy.max(axis=1) > 0.9).mean()
 print(f"frames in which one state has more than 0.9: {sure:.0%}")
@@ -407,6 +408,41 @@ print(f"{float(given_labels):.6f}, times 28: {float(given_labels) * 28:.4f}")
 assert np.isclose(float(given_labels) * 28, loss, rtol=1e-4)
 
 # %% [markdown]
+# ## Padding, labels and corners
+#
+# In a batch, and in the files of a training set, the loss meets more than one clean clip. The rules, which are those of the original:
+#
+# * **Padded clips.** Each clip's loss runs over its real frames alone, as many as `attention_mask` gives (notebook 15); what the network says
+#   behind them does not count. Without a mask all frames count.
+# * **Labels** stand in a rectangle, (clips, longest text), filled up with -100. Labels of -100 are dropped *wherever they stand*, and so are
+#   labels that equal the blank; the rest closes up.
+# * **Reductions** (`ctc_loss_reduction`): `mean` divides each clip's loss by the length of its text, at least 1, and takes the mean of the
+#   batch; `sum` adds the losses up; `none` gives each.
+# * **No path**: a text that does not fit has an infinite loss, or 0 with `ctc_zero_infinity`.
+# * **No frames**: the empty text costs 0, as the only path, the empty one, spells it. Every other text costs infinity.
+# * **No text**: the empty text has one path through its frames, blanks only.
+
+# %%
+two = np.concatenate([log_probs, log_probs])  # two clips, of which the second has 60 real frames
+labels = [[*three, -100, -100], [0, *three, -100]]  # a filled row; a blank among the labels
+targets, lengths = clean_labels(labels, blank=0, vocab_size=len(tokens))
+print("targets", targets.tolist(), "of lengths", lengths)
+assert lengths.tolist() == [5, 5]
+assert targets[0].tolist() == targets[1].tolist() == three
+
+each = ctc_loss(two, targets, [frames, 60], lengths, blank=0, reduction="none")
+short = ctc_loss(log_probs[:, :60], [three], [60], [5], blank=0, reduction="none")
+assert np.isclose(each[1], short[0])  # the same as the clip cut off there
+assert np.isclose(ctc_loss(two, targets, [frames, 60], lengths, blank=0), np.mean(each / 5))
+
+nothing = np.zeros((2, 0), dtype=int)
+print("no frames:", ctc_loss(two, [three, three], [0, 0], [0, 5], blank=0, reduction="none"))
+assert ctc_loss(two, [three, three], [0, 0], [0, 5], blank=0, reduction="none").tolist() == [0, np.inf]
+assert ctc_loss(two, [three, three], [0, 0], [0, 5], blank=0, reduction="none", zero_infinity=True).tolist() == [0, 0]
+only_blanks = -log_probs[0, :, 0].sum()
+assert np.isclose(ctc_loss(log_probs, nothing[:1], [frames], [0], blank=0, reduction="none")[0], only_blanks, rtol=1e-5)
+
+# %% [markdown]
 # ## What training does with it
 #
 # Training nudges the logits downhill. How does the loss change when one logit grows? The rates of change, one number for each logit,
@@ -455,7 +491,7 @@ image = ax.imshow(
 ax.set_yticks(range(len(shown)), ["_", *(tokens[i] for i in shown[1:])])
 ax.set(xlabel="frame", ylabel="token", title="THREE ZERO NINE: what the model says minus what it should")
 ax.figure.colorbar(image, ax=ax, label="gradient of the loss", pad=0.02)
-plt.show()
+caption("Where training would change what the model says: purple down, orange up.")
 
 assert gradient[99, tokens.index("E")] < -0.9
 assert gradient[99, 0] > 0.9
@@ -524,10 +560,12 @@ assert round(100 * blank_share) == 74
 
 fig, ax = plt.subplots(figsize=(7.2, 2.2))
 plot_waveform(waveform, 16000, words=transcript.words, ax=ax)
-plt.show()
+caption("The clip, and the frames in which each word was written.")
+play({f"{w.text}, cut at its times": waveform[int(16000 * w.start) : int(16000 * w.end)] for w in transcript.words[:2]}
+     | {f"{transcript.words[0].text}, until the next word": waveform[: int(16000 * transcript.words[1].start)]})  # fmt: skip
 
 # %% [markdown]
-# These are the right words in the right places, and yet not what one would draw by hand: most of each word is heard *after* its last
+# These are the right words in the right places, and yet not what one would draw by hand. Play them: most of each word is heard *after* its last
 # letter. The letters of THREE come in a burst, one frame after the other from 0.32 to 0.44 s: T, H, R, E, a blank, E. FIVE is spelled to
 # its end by 1.52 s, when its vowel has just begun. After that the path is silent, though the speaker is not. 74 % of all frames are
 # blank.

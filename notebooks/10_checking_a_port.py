@@ -7,14 +7,14 @@
 # **Read before:** notebooks 02 to 06, or know what the stages of SEW are: convolutions, position, attention, GELU, layer norm. Notebook 03
 # asked what float32 costs in one function; here we ask for a whole network.
 
-# %%
+# %% tags=["setup"]
 from collections import Counter
 from dataclasses import replace as changed
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, show_source
 from checks.comparing import check_error, check_first_divergence, check_replay
 from checks.port import Port
 from scipy.special import erf
@@ -105,7 +105,7 @@ assert [row.status for row in comparison.rows[:3]] == ["agrees", "agrees", "dive
 # %%
 ax = plt.subplots(figsize=(7.4, 3.6), layout="constrained")[1]
 plot_comparison(comparison, ax=ax)
-plt.show()
+caption("Each mark is a stage: how far theirs is from ours. The line is what rounding may cost there.")
 
 # %% [markdown]
 # Each mark is a stage, from the waveform to the logits, and the line is the budget. The first convolution and its norm agree. Then comes
@@ -133,7 +133,7 @@ assert errors["encoder.pos_conv_embed.conv"] > 1000 * errors["feature_projection
 # theirs:
 
 # %%
-show_source(replay)
+show_source(replay, bare=True)
 
 # %% [markdown]
 # The network runs once. At every stage it computes *our* value from *their* inputs, the observer writes it down, and the network goes on
@@ -242,7 +242,7 @@ for place in ticks.values():
 ax.set_xticks([np.mean(place) for place in ticks.values()], list(ticks))
 ax.set(yscale="log", ylim=(1e-9, 3e-5), xlim=(-1, len(stages)), ylabel="largest error /\nscale of the stage")
 ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-plt.show()
+caption("What float32 costs at each stage, from the samples to the logits; and what of it is new there.")
 
 assert total.min() > 3e-8
 assert total.max() < 1e-5
@@ -358,7 +358,7 @@ ax.barh(range(len(blame)), [1e8 * part for part in blame.values()], color=BLUE, 
 ax.set_yticks(range(len(blame)), list(blame))
 ax.invert_yaxis()
 ax.set(xlabel="error of the logits when this part is kept in float32 ($10^{-8}$ of their scale)")
-plt.show()
+caption("Where the error of the logits comes from: from each part alone, and from all.")
 
 print(f"all parts at once: {everything:.0e}; root of the sum of squares: {together:.0e}")
 assert 0.5 < together / everything < 2
@@ -394,7 +394,7 @@ for (precision, eps), color in zip(digits.items(), (BLUE, ORANGE, GREEN), strict
 ax.set_xticks([np.mean(place) for place in ticks.values()], list(ticks))
 ax.set(yscale="log", xlim=(-1, len(stages)), ylabel="largest error /\nscale of the stage")
 ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-plt.show()
+caption("The same error in three number formats. Dotted: what writing a number down costs in each.")
 
 assert 1 / 6 < np.median(in_units["float16"]) / np.median(in_units["float32"]) < 1
 early, late = depth("feature_extractor"), depth("encoder.layers.5.")

@@ -6,14 +6,14 @@
 # **Read before:** notebook 08 (CTC: paths, blanks, the lattice). It ended with the likeliest *path*. Here we look for the
 # likeliest *text*, ask somebody who knows words, and make subtitles of the answer.
 
-# %%
+# %% tags=["setup"]
 import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, play, show_source
 from checks.decoding import check_best_path, check_grow, check_srt_time
 
 import sewnp
@@ -48,7 +48,8 @@ assert greedy.text == "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"
 figure, ax = plt.subplots(figsize=(7.2, 3.0))
 plots.plot_posteriors(np.exp(log_probs), tokens, seconds_per_frame=0.02, top=12, ax=ax)
 ax.set(xlim=(1.8, 2.7))
-plt.show()
+caption("What the network says towards the end of the clip. A spike is a letter.")
+play({"the clip": samples})
 
 # %% [markdown]
 # THRE is no word, and at the end FIVE is a word and the wrong one. In the picture the second E of THREE, at two seconds, is not
@@ -88,7 +89,7 @@ for t, ax in enumerate(axes, 1):
     ax.set_yticks(range(len(found)), [letters(text.tokens) for text in found])
     ax.invert_yaxis()
     ax.set(title=f"{t} frame" + "s" * (t > 1), xlim=(0, 0.65), xlabel="probability")
-plt.show()
+caption("Prefix search after one to five frames: the beginnings that a beam of four keeps, and their probabilities.")
 
 everything = prefix_search(np.log(toy), blank=0, beam_width=10_000)
 for text in everything[:5]:  # each is the sum that the CTC loss knows
@@ -220,7 +221,7 @@ for text, color in candidates.items():
     ax.plot(alphas, lines[text], color=color, label=" ".join(text.split()[-3:]))
 ax.set(xlabel="α, the weight of the language model", ylabel="score", xlim=(0, 0.5), title="three texts that begin alike")
 ax.legend()
-plt.show()
+caption("The score of three texts, as the language model gets more say.")
 crossing = alphas[(lines[text_of(best)] > lines[greedy.text]).argmax()]
 print(f"THREE overtakes THRE at alpha = {crossing:.2f}")
 assert 0.1 < crossing < 0.15
@@ -287,8 +288,8 @@ figure, ax = plt.subplots(figsize=(7.2, 2.5))
 colours = [BLUE if is_right else ORANGE for _, _, is_right in sure]
 ax.bar(range(29), [probability for probability, _, _ in sure], color=colours)
 ax.set_xticks(range(29), [text for _, text, _ in sure], rotation=90, fontsize=7)
-ax.set(ylim=(0.7, 1.01), ylabel="probability", title="29 words: the two wrong ones, orange, are the least sure")
-plt.show()
+ax.set(ylim=(0.7, 1.01), ylabel="probability", title="29 words, the least sure first")
+caption("How sure the network was of each word. Orange: the words that are wrong.")
 
 # %% [markdown]
 # The two mistakes are the two least sure words of all. Do not read too much into that. FIVE, which is wrong, has 0.92, and two
@@ -335,7 +336,9 @@ assert set(np.diff(states)) <= {0, 1, 2}  # stay, step, or leap over a blank
 placed = model.align(samples, said)
 figure, ax = plt.subplots(figsize=(12, 2.6))
 plots.plot_alignment(samples, 16_000, placed, ax=ax)
-plt.show()
+caption("The text laid over its sound: each letter in the frames that hold it.")
+play({f"{word.text}, {word.start:.2f} to {word.end:.2f} s": samples[int(16_000 * word.start) : int(16_000 * word.end)] for word in placed.words[4:]}
+     | {"the same, until the clip ends": samples[int(16_000 * placed.words[4].start) :]})  # fmt: skip
 for word in placed.words[4:]:
     print(f"{word.start:.2f} to {word.end:.2f} s  {word.text:6} {word.probability:.3f}")
 assert [word.text for word in placed.words] == said.split()
@@ -388,7 +391,7 @@ for cue in shown:
     ax.annotate(" ".join(cue.lines), ((cue.start + cue.end) / 2000, 0), ha="center", va="center", fontsize=7.5, color="white")
 ax.set(yticks=[0, 1], ylim=(-0.4, 1.7), xlim=(0, right.duration), xlabel="time (s)")
 ax.set_yticklabels(["cues", "words"])
-plt.show()
+caption("Above, the words; below, the stretches in which the two subtitles show.")
 gaps = [after.start - before.end for before, after in zip(right.words, right.words[1:], strict=False)]
 print("gaps between words (s):", [round(gap, 2) for gap in gaps])
 assert round(max(gaps), 2) == 0.5

@@ -45,8 +45,8 @@ BLUE, ORANGE, GREEN, *_ = plots.COLORS
 # %% [markdown]
 # ## The page
 #
-# `p` holds the weights under the names that they have in the file, `config` is config.json. Everything else is here: two families of
-# activations, every norm with its epsilon, both heads, padding, and the frames that SpecAugment hides. The numbers are the notebooks that
+# `p` holds the weights under the names that they have in the file, `config` is config.json. Everything is here: both activations, every
+# norm with its epsilon, both heads, padding, and the frames that SpecAugment hides. The numbers in the comments are the notebooks that
 # explain a line.
 
 
