@@ -124,8 +124,9 @@ def _said(options: argparse.Namespace) -> tuple[dict[str, Any], Path]:
     data = None if options.data is None else Path(options.data)
     if options.recipe is not None:
         path = Path(options.recipe)
-        if not path.is_file() and options.recipe in EMBEDDED:
-            path = embedded(options.recipe) / "recipe.toml"
+        name, _, stage = options.recipe.partition("/")
+        if not path.is_file() and name in EMBEDDED:
+            path = embedded(name) / f"{stage or 'recipe'}.toml"
             if data is None:
                 raise InputError("--data: expected the folder that the recipe's paths are relative to, found none")
         return read_recipe(path), data or path.parent
