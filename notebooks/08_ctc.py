@@ -125,7 +125,7 @@ waveform_2 = read_audio(clips / "eight_six_seven.flac")
 text_2 = "EIGHT SIX SEVEN FIVE THREE ZERO NINE"
 logits_2 = model(model.features(waveform_2).input_values).logits
 print(written(greedy_path(logits_2)[0]))
-heard_2 = model.transcribe(waveform_2).text
+heard_2 = model.transcribe(waveform_2, decoder="greedy").text
 print("said:  ", text_2)
 print("heard: ", heard_2)
 assert heard_2 == "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"

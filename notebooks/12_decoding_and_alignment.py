@@ -41,7 +41,7 @@ samples = read_audio(clips / "eight_six_seven.flac")
 logits = model(model.features(samples).input_values).logits[0].astype(np.float64)
 log_probs = log_softmax(logits)  # (T, V), natural logarithms
 
-greedy = model.transcribe(samples)
+greedy = model.transcribe(samples, decoder="greedy")
 print(greedy.text)
 assert greedy.text == "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"
 
@@ -276,7 +276,7 @@ assert clear == "THREE ONE FOUR ONE FIVE NINE"
 truths = dict(line.split("\t") for line in (clips / "manifest.tsv").read_text(encoding="utf-8").splitlines())
 sure = []
 for name, truth in truths.items():
-    words = model.transcribe(clips / name).words
+    words = model.transcribe(clips / name, decoder="greedy").words
     sure += [(word.probability, word.text, word.text == wanted) for word, wanted in zip(words, truth.split(), strict=True)]
 sure.sort()
 print([(text, round(probability, 2), "right" if is_right else "wrong") for probability, text, is_right in sure[:5]])

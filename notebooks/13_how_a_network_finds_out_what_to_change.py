@@ -471,7 +471,7 @@ assert wanted.shape == (6, 85)
 figure, ax = plt.subplots(figsize=(7.4, 2.3))
 plots.plot_frames(wanted.T, seconds_per_frame=0.04, ax=ax, label="layer", bar_label="slopes")
 ax.set_yticks(range(6))
-for word in model.transcribe(read_audio(clips / "eight_six_seven.flac")).words:
+for word in model.transcribe(read_audio(clips / "eight_six_seven.flac"), decoder="greedy").words:
     middle = ((word.start + word.end) / 2, 1.02)
     ax.annotate(word.text, middle, xycoords=("data", "axes fraction"), ha="center", fontsize=8)
 plt.show()

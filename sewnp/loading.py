@@ -24,6 +24,8 @@ from sewnp.model import Model
 from sewnp.parameters import HEADS, Head, parameter_count
 from sewnp.speech.audio import Audio
 from sewnp.speech.features import FeatureExtractor
+from sewnp.speech.own_keys import own_keys
+from sewnp.speech.spelling import vocabulary_spelling
 from sewnp.speech.tokenizer import CTCTokenizer
 from sewnp.speech.transcript import Transcript
 
@@ -86,7 +88,7 @@ def load(
         weights=nest(checkpoint.weights),
         head=checkpoint.head,
         masking=masking,
-        feature_extractor=_feature_extractor(folder, checkpoint),
+        feature_extractor=_feature_extractor(folder, checkpoint, tokenizer),
         tokenizer=tokenizer,
         name=name,
         engine=engine,
@@ -146,8 +148,9 @@ def convert(source: AnyPath, target: AnyPath, *, dictionary: AnyPath | None = No
     if (lost := overwritten(replaced_files(target), inputs)) is not None:
         raise CheckpointError(f"{path_name(lost[0])}: is what is being converted, and would be overwritten; name another folder")
     checkpoint = read_any(source, dictionary=dictionary, config=config)
-    checkpoint = replace(checkpoint, preprocessor=_feature_extractor(source, checkpoint).to_dict())
-    if (tokenizer := _tokenizer(source, checkpoint)) is not None:
+    tokenizer = _tokenizer(source, checkpoint)
+    checkpoint = replace(checkpoint, preprocessor=_feature_extractor(source, checkpoint, tokenizer).to_dict())
+    if tokenizer is not None:
         checkpoint = replace(checkpoint, vocab=tokenizer.vocab, tokenizer=tokenizer.config)
     write_checkpoint(Path(target), checkpoint)
     return checkpoint
@@ -239,8 +242,11 @@ def _check_blank(folder: Path, checkpoint: Checkpoint, tokenizer: CTCTokenizer |
         raise TokenizerError(f"{path_name(folder)}: config.json says that {problem} with id {tokenizer.pad_token_id}")
 
 
-def _feature_extractor(folder: Path, checkpoint: Checkpoint) -> FeatureExtractor:
+def _feature_extractor(folder: Path, checkpoint: Checkpoint, tokenizer: CTCTokenizer | None) -> FeatureExtractor:
     try:
-        return FeatureExtractor.from_dict({} if checkpoint.preprocessor is None else checkpoint.preprocessor)
+        extractor = FeatureExtractor.from_dict({} if checkpoint.preprocessor is None else checkpoint.preprocessor)
+        if tokenizer is not None and checkpoint.head == "ctc":
+            own_keys(extractor.extra).check_vocabulary(vocabulary_spelling(tokenizer, checkpoint.config.vocab_size))
+        return extractor
     except ConfigError as error:
         raise ConfigError(f"{path_name(folder)}: feature extractor: {error}") from error

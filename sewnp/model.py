@@ -182,18 +182,17 @@ class Model:
         window: float | None = None,
         overlap: float | tuple[float, float] | None = None,
         compat: Literal["transformers"] | None = None,
-        decoder: BeamSearch | None = None,
+        decoder: BeamSearch | Literal["greedy"] | None = None,
         segment: bool | None = None,
         progress: Progress | None = None,
         allow_truncated: bool = False,
     ) -> Transcript:
-        """The words in a clip of any length: by greedy CTC decoding, or a ``decoder``'s best text.
+        """The words in a clip of any length: by ``decoder``, a search or "greedy"; else by that for the folder's words, where it lists any.
 
         audio: a path, an open file, "-" for standard input, the bytes of a file, samples (n,), or a dict of samples ("array" or "raw") and
         their "sampling_rate".  A list of clips has a list of transcripts.
-        sampling_rate: of samples given as an array, in Hz; by default the model's own.  A clip shorter than one squeezed frame has an
-        empty text.  progress: called with the seconds done and the seconds in all, None while nobody knows.  allow_truncated: transcribe
-        what there is of a file that was cut short or is damaged, with an AudioWarning that says what is missing.
+        sampling_rate: of an array, in Hz; by default the model's own.  A clip shorter than one squeezed frame has an empty text.  progress:
+        called with the seconds done and in all, None while nobody knows.  allow_truncated: of a damaged file what is there, with an AudioWarning.
 
         segment: cut at pauses (:mod:`sewnp.speech.segmentation`), and run each piece as a clip of its own; by default where the model's
         folder asks for it.  Times stay those of the recording, and a clip that is one piece gives the same either way.
@@ -202,13 +201,14 @@ class Model:
         attention alone sees a window at a time, of which the ``overlap`` (3) seconds at inner edges are left to the neighbour.  Memory does
         not grow with the clip, the logits excepted.  compat="transformers": cut as transformers' speech recognition pipeline does, each
         chunk normalised by itself; window is its ``chunk_length_s`` (none: all in one piece) and overlap its ``stride_length_s`` (a sixth of
-        the chunk; or (left, right)), and a clip or chunk that is too short is an error.
+        the chunk; or (left, right)), and a clip or chunk that is too short is an error; greedily decoded.
 
         Raises AudioError for audio that cannot be used, naming it, and InputError for a model without a CTC head and other arguments.
         """
         tokenizer, rate, tell = ctc_tokenizer(self, "transcribing"), self.feature_extractor.sampling_rate, progress or quietly
         with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
             tell(0.0, None)
+            decoder = self.feature_extractor.decoder if decoder is None and compat is None else decoder
             if check_compat(compat, segment) == "transformers":
                 run, hop = partial(self._logits, recording.name), self.config.hop
                 logits, samples = pipeline_logits(recording, run, hop=hop, rate=rate, chunk=window, stride=overlap, progress=tell)

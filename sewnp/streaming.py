@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def stream(
     sampling_rate: int | None = None,
     window: float | None = None,
     overlap: float | None = None,
-    decoder: BeamSearch | None = None,
+    decoder: BeamSearch | Literal["greedy"] | None = None,
 ) -> Generator[Transcript]:
     """What is said in sound that is still arriving: a :class:`~sewnp.speech.transcript.Transcript` of each segment in which words are heard,
     as soon as it has ended.
@@ -54,7 +54,7 @@ def stream(
     after its last word, or where the next begins, and what is loud is decided five seconds later, when the noise around it is known.  Its
     ``start`` and ``end`` and the times of its words are seconds from the first sample of the stream; ``duration`` is the end of its sound.
     What is held in memory does not grow.  Joined by spaces, the texts are that of ``transcribe(..., segment=True)``, and so are the words, to
-    the last bit; but a decoder begins anew with each segment, and so does a vocabulary that has no token between words.
+    the last bit; but a search begins anew with each segment, and so does a vocabulary that has no token between words.
 
     Closing it leaves ``blocks`` where they are.  Raises, at once, InputError for a model without a CTC head and arguments that are none;
     then, naming the block, AudioError for one that is no sound.
@@ -72,6 +72,7 @@ def stream(
         raise InputError(f"sampling_rate: {problem}")
     window_frames(model.config, rate, window, overlap)
     check_decoder(decoder)
+    decoder = model.feature_extractor.decoder if decoder is None else decoder
     sound = resampled(_waveforms(blocks, sampling_rate, original), original, rate)
     run = partial(model.recording_logits, window=window, overlap=overlap)
     return _each(_transcripts(sound, run, model.config, tokenizer, rate=rate, decoder=decoder))
@@ -92,7 +93,7 @@ def _transcripts(
     tokenizer: CTCTokenizer,
     *,
     rate: int,
-    decoder: BeamSearch | None,
+    decoder: BeamSearch | Literal["greedy"] | None,
 ) -> Iterator[Transcript]:
     """What is said in each segment of a waveform; those without a text are left out."""
     for start, count, logits in run_segments("stream", sound, run, config, rate=rate):

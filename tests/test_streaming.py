@@ -56,7 +56,7 @@ def given_as(paused, remembering):
     """Sounds as they may be given, with their rates, and what is said of each as a whole."""
     whole = (paused * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
     sounds = [(paused, None), (whole, RATE), (whole[::2].copy(), RATE // 2), (paused[: 9 * RATE].astype(np.float64), 22050)]
-    return [(x, rate, remembering.model.transcribe(x, sampling_rate=rate, segment=True)) for x, rate in sounds]
+    return [(x, rate, remembering.model.transcribe(x, sampling_rate=rate, segment=True, decoder="greedy")) for x, rate in sounds]
 
 
 def cut(x, sizes):
@@ -74,7 +74,7 @@ def cut(x, sizes):
 def test_joined_the_segments_are_the_transcript(remembering, given_as, which, sizes):
     x, rate, whole = given_as[which]
     before = x.tobytes()
-    segments = list(stream(remembering, cut(x, sizes), sampling_rate=rate))
+    segments = list(stream(remembering, cut(x, sizes), sampling_rate=rate, decoder="greedy"))
     assert len(segments) > 1
     assert " ".join(map(str, segments)) == whole.text
     assert tuple(word for segment in segments for word in segment.words) == whole.words  # with times, probabilities and characters
@@ -110,6 +110,8 @@ def test_a_model_streams_with_its_own_options(digits, paused):
     assert " ".join(map(str, digits.stream([x], **options))) == digits.transcribe(x, segment=True, **options).text
     spelled = [segment.decoder for segment in digits.stream([x], decoder=BeamSearch(beam_width=2))]
     assert spelled == [str(BeamSearch(beam_width=2))] * len(spelled) != []
+    own = [segment.decoder for segment in digits.stream([x])]
+    assert own == [str(digits.feature_extractor.decoder)] * len(own) != []
     with np.errstate(all="raise"):
         assert [str(segment) for segment in digits.stream([x])] == [str(segment) for segment in digits.stream(cut(x, [999]))]
         assert np.geterr() == dict.fromkeys(np.geterr(), "raise")
@@ -189,7 +191,7 @@ def test_a_block_that_is_none(remembering, block, message):
         ([], {"sampling_rate": 0}, "sampling_rate: expected"),
         ([], {"sampling_rate": 999_983}, "sampling_rate: 999983 Hz cannot be resampled"),
         ([], {"window": 1.0, "overlap": 1.0}, "window: expected more than twice the overlap"),
-        ([], {"decoder": "beam"}, "decoder: expected a BeamSearch or None, found 'beam'"),
+        ([], {"decoder": "beam"}, "decoder: expected a BeamSearch, 'greedy' or None, found 'beam'"),
     ],
 )
 def test_what_is_wrong_with_the_arguments_is_said_at_once(digits, blocks, options, message):

@@ -1408,9 +1408,16 @@ MUTANTS += [
     Mutant(
         "every model is cut at pauses",
         "speech/features.py:FeatureExtractor.segment",
-        '.get("segment", False)',
-        '.get("segment", True)',
+        "return bool(own_keys(self.extra).segment)",
+        "return own_keys(self.extra).segment is not False",
         "test_segments.py::test_a_file_without_the_key_does_not_ask_for_it",
+    ),
+    Mutant(
+        "confidence is that of a list's words",
+        "speech/transcript.py:transcript_from_logits",
+        "sure = [",
+        "if search is not None: best = probabilities[np.arange(len(path)), _best_path(logits, tokenizer, search)]\n    sure = [",
+        "speech/test_transcript.py::test_confidence_is_that_of_the_greedy_path",
     ),
 ]
 

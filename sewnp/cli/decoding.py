@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from sewnp.decoding import BeamSearch, LanguageModel, read_processor, read_words
 from sewnp.files import AnyPath, files_in, open_regular
@@ -14,13 +15,23 @@ from sewnp.speech import vocabulary_spelling
 
 _WEIGHTS = {"lm": ("alpha", "beta"), "words": ("unknown_margin",), "hotwords": ("hotword_weight",)}
 """Of each option that helps beam search those that weigh it."""
-OPTIONS = ("beam", *(option for helper, weights in _WEIGHTS.items() for option in (helper, *weights)))
+OPTIONS = ("greedy", "beam", *(option for helper, weights in _WEIGHTS.items() for option in (helper, *weights)))
 """All that :func:`add_decoder_options` adds, as its result spells them."""
 
 
-def add_decoder_options(parser: argparse.ArgumentParser) -> None:
-    """``--beam``, ``--lm``, ``--words``, ``--hotwords`` and their weights; read them with :func:`decoder`."""
-    group = parser.add_argument_group("decoding", "Greedy by default: the likeliest token at each frame.")
+def add_decoder_options(
+    parser: argparse.ArgumentParser,
+    default: str = "By default a search for the words that the model's folder lists, as those of digits and digits-d do; without"
+    " such a list greedy.",
+) -> None:
+    """``--greedy``, ``--beam``, ``--lm``, ``--words``, ``--hotwords`` and their weights; read them with :func:`decoder`."""
+    group = parser.add_argument_group("decoding", default)
+    group.add_argument(
+        "--greedy",
+        action="store_const",
+        const=True,
+        help="the likeliest token at each frame, whatever words the model's folder lists",
+    )
     group.add_argument(
         "--beam",
         "--beam_size",
@@ -67,19 +78,24 @@ def _listed(text: str) -> list[str]:
 
 
 def check_decoder_options(options: argparse.Namespace) -> None:
-    """A weight of what is not there is wrong usage."""
+    """A weight of what is not there is wrong usage, and so is help for greedy decoding."""
+    for helper in ("beam", *_WEIGHTS):
+        if options.greedy and getattr(options, helper) is not None:
+            options.refuse(f"argument --greedy: expected without --{helper}, which greedy decoding has no use for")
     for helper, weights in _WEIGHTS.items():
         for weight in weights:
             if getattr(options, helper) is None and getattr(options, weight) is not None:
                 options.refuse(f"argument --{weight.replace('_', '-')}: expected with --{helper}, whose weight it sets")
 
 
-def decoder(options: argparse.Namespace, model: Model) -> BeamSearch | None:
-    """What the options ask for; None is greedy decoding.
+def decoder(options: argparse.Namespace, model: Model) -> BeamSearch | Literal["greedy"] | None:
+    """What the options ask for; None is whatever the model does by itself.
 
     Files are read, and held against the model's vocabulary, here and once, so that what does not fit fails before the first clip.
     Raises LanguageModelError and InputError.
     """
+    if options.greedy:
+        return "greedy"
     if all(getattr(options, name) is None for name in ("beam", *_WEIGHTS)):
         return None
     weights = {name: getattr(options, name) for names in _WEIGHTS.values() for name in names}
@@ -109,10 +125,10 @@ def decoder_files(options: argparse.Namespace) -> dict[str, Iterable[AnyPath | N
     return {"the language model": files_in(options.lm) if folder else [options.lm], "the list of words": [options.words]}
 
 
-def decoder_name(search: BeamSearch | None) -> str:
+def decoder_name(search: BeamSearch | Literal["greedy"]) -> str:
     """The decoder in words that are the same for the same decoder: every setting, and a language model and lists by their content."""
-    if search is None:
-        return "greedy"
+    if search == "greedy":
+        return search
     settings = {name: getattr(search, name) for name in ("beam_width", "min_token_log_prob", "beam_threshold")}
     if search.language_model is not None:
         settings |= {name: getattr(search, name) for name in ("alpha", "beta", "unknown_offset")}

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate the set -> exit status."""
     _check(options)
     model = load(options.model or embedded(_MODELS[options.task]), threads=options.threads)
-    search = decoder(options, model)
+    search = decoder(options, model) or model.feature_extractor.decoder or "greedy"
     utterances = read_test_set(options.path, task=options.task)
     check_columns(utterances, options.by)
     _check_outputs(options, utterances)

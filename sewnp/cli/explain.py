@@ -7,6 +7,7 @@ from sewnp.cli.clips import add_model
 from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decoder
 from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
+from sewnp.decoding import BeamSearch
 from sewnp.errors import brief
 from sewnp.loading import load
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text", metavar="TEXT", help="what is said, if known: its paths are shown instead of those of the text heard"
     )
-    add_decoder_options(parser)
+    add_decoder_options(parser, default="Greedy by default: the likeliest token at each frame.")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
     check_outputs(options, {"-o": options.output}, inputs)
     model = load(options.model)
     chosen = {"layers": options.layers, "text": options.text, "allow_truncated": options.allow_truncated}
-    model.explain(options.audio, **chosen, decoder=decoder(options, model)).save(Path(options.output))
+    search = decoder(options, model)
+    model.explain(options.audio, **chosen, decoder=search if isinstance(search, BeamSearch) else None).save(Path(options.output))
     return 0
 
 

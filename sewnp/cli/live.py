@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from typing import Literal
 
 from sewnp.cli.output import show, tell
 from sewnp.decoding import BeamSearch
@@ -31,7 +32,9 @@ def listen() -> tuple[Pipe, Arriving | None]:
     return pipe, arriving(pipe)
 
 
-def transcribe(options: argparse.Namespace, model: Model, sound: Arriving, decoder: BeamSearch | None) -> float | None:
+def transcribe(
+    options: argparse.Namespace, model: Model, sound: Arriving, decoder: BeamSearch | Literal["greedy"] | None
+) -> float | None:
     """A line a segment, as each ends -> the mean probability of the characters, None of FEW."""
     total, count = 0.0, 0
     for found in model.stream(
@@ -40,6 +43,5 @@ def transcribe(options: argparse.Namespace, model: Model, sound: Arriving, decod
         show(one_line(found.text))
         if options.verbose:
             tell(f"{audio_name('-')}: {found.start:.2f} to {found.end:.2f} s")
-        heard = [character.probability for word in found.words for character in word.characters]
-        total, count = total + sum(heard), count + len(heard)
+        total, count = total + (found.confidence or 0.0) * found.confidence_count, count + found.confidence_count
     return total / count if count >= FEW else None

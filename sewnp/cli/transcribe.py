@@ -159,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
         assert result.transcript is not None  # the others are reported
         if options.verbose:
             tell(f"{path_name(clip.audio)}: {result.transcript.duration:.2f} s of sound in {result.seconds:.2f} s")
-        confidence, count = result.transcript.confidence, sum(len(word.characters) for word in result.transcript.words)
+        confidence, count = result.transcript.confidence, result.transcript.confidence_count
         if confidence is not None and count >= live.FEW and confidence < options.min_confidence:
             doubtful.append((confidence, path_name(clip.audio)))
         content = partial(

@@ -61,7 +61,9 @@ _PACKED: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
 """How compressed files begin, and how each is opened."""
 
 _OTHERS = {
-    b"mmap lm http://kheafield.com/code": "a binary language model of kenlm's; expected the ARPA file that it was built from",
+    b"mmap lm http://kheafield.com/code": "a binary language model of kenlm's; expected the ARPA file that it was built from (build_binary"
+    " NAME.arpa NAME.bin). kenlm has no command for the way back but dump_trie, in its branch bounded-noquant, for tries alone; lmplz -o 3"
+    " < TEXT > NAME.arpa makes a new one of the texts",
     b"SRILM_BINARY": "a binary language model of SRILM's; expected an ARPA file, which ngram -write-lm writes",
     b"blmt": "a binary language model of IRSTLM's; expected an ARPA file, which compile-lm --text=yes writes",
     b"Qblmt": "a binary language model of IRSTLM's; expected an ARPA file, which compile-lm --text=yes writes",

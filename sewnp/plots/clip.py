@@ -32,7 +32,7 @@ def plot_clip(
 ) -> Any:
     """Run a model on a recording, and draw :func:`plot_transcript` of it with the attention of some layers and heads -> Figure.
 
-    The words are those of ``Model.transcribe``, found between pauses where the model's folder asks for it, and in windows where a piece is
+    The words are those of ``Model.transcribe``, found as the model's folder asks for it, and in windows where a piece is
     long; of a long recording the attention over its first window is drawn, as of a clip by itself.  layers, heads: counted from 0; by
     default the first layer, a middle one and the last, and the first :data:`HEADS` heads.  No layers, no attention.  Memory does not grow
     with the recording, the logits excepted.  allow_truncated: as for ``Model.transcribe``.
@@ -55,7 +55,8 @@ def plot_clip(
         attentions, step = _attentions(model, beginning, layers, heads) if layers else ({}, 1)
         logits, samples = model.recording_logits(recording, segment=None)
         with about(recording.name):
-            transcript = transcript_from_logits(logits, tokenizer, seconds_per_frame=frame, duration=samples / rate)
+            told: dict[str, Any] = {"seconds_per_frame": frame, "duration": samples / rate}
+            transcript = transcript_from_logits(logits, tokenizer, **told, decoder=model.feature_extractor.decoder)
         waveform = recording.beginning(ceil(seconds_drawn(transcript) * rate))
     return plot_transcript(
         waveform,

@@ -25,6 +25,7 @@ from sewnp.speech.cues import Layout
 from sewnp.speech.features import FeatureExtractor, Features
 from sewnp.speech.formats import Cue, format_transcript, subtitles
 from sewnp.speech.labels import Labels
+from sewnp.speech.own_keys import OwnKeys
 from sewnp.speech.resampling import resample, resampled
 from sewnp.speech.segmentation import Segment, speech_segments
 from sewnp.speech.spelling import Spelled, delimiter_id, spell, spelling_tokens, vocabulary_spelling
@@ -44,6 +45,7 @@ __all__ = [
     "Labels",
     "Layout",
     "Offsets",
+    "OwnKeys",
     "Recording",
     "Segment",
     "Span",

@@ -5,14 +5,17 @@ on purpose: sound at another rate is resampled (there: an error), integers and f
 and padding on the left is refused (there: with a mask, the statistics come from the wrong samples).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sewnp.decoding import BeamSearch
 from sewnp.errors import ConfigError, InputError, brief, check_whole
 from sewnp.speech.audio import HIGHEST_RATE, Samples, as_waveform, check_rate
+from sewnp.speech.own_keys import own_keys
 from sewnp.speech.resampling import resample
 from sewnp.types import Array
 
@@ -62,11 +65,7 @@ class FeatureExtractor:
                 f"padding_side: expected 'right', found {brief(self.padding_side)}; padding on the left is not built, because in"
                 " transformers it normalises with the padding and overwrites the clip's end"
             )
-        own = self.extra.get("sewnp", {})
-        if not isinstance(own, Mapping):
-            raise ConfigError(f"sewnp: expected an object, found {brief(own)}")
-        if not isinstance(own.get("segment", False), bool):
-            raise ConfigError(f"sewnp.segment: expected true or false, found {brief(own['segment'])}")
+        own_keys(self.extra)
         held = {key: kept for key, kept in self.extra.items() if _KIND.get(key) != kept}
         for name, plain in {"sampling_rate": rate, "padding_value": value, "feature_size": 1, "extra": held}.items():
             object.__setattr__(self, name, plain)  # NumPy's numbers are none for JSON
@@ -74,7 +73,15 @@ class FeatureExtractor:
     @property
     def segment(self) -> bool:
         """Whether recordings are cut at their pauses before they are transcribed: ``"sewnp": {"segment": true}`` in the file, a key of ours."""
-        return bool(self.extra.get("sewnp", {}).get("segment", False))
+        return bool(own_keys(self.extra).segment)
+
+    @property
+    def decoder(self) -> BeamSearch | None:
+        """The search for the words that the file lists: ``"words": ["ZERO", ...], "unknown_margin": 5`` beside ``segment``."""
+        own = own_keys(self.extra)
+        if own.words is None:
+            return None
+        return BeamSearch(words=own.words, unknown_margin=math.inf if own.unknown_margin is None else own.unknown_margin)
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "FeatureExtractor":

@@ -5,9 +5,10 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,6 +36,11 @@ class Transcript:
     """The characters of the words and the spaces that were heard between and around them."""
     decoder: str | None = field(default=None, compare=False)
     """What made it, in words: "greedy", "beam search: ..."; None where that is not known.  The same text and times are the same transcript."""
+    confidence: float | None = field(default=None, compare=False)
+    """The mean probability of the characters that greedy decoding hears in words, whatever decoder made the text: how well the model knows
+    what is said, not how well it fits a list of words.  None where it hears none.  Not calibrated, fit for finding what a model does not know."""
+    confidence_count: int = field(default=0, compare=False)
+    """How many characters that is the mean of."""
 
     def __str__(self) -> str:
         return self.text
@@ -48,13 +54,6 @@ class Transcript:
     def end(self) -> float:
         """When its last word ends; where it has none, with the sound."""
         return self.words[-1].end if self.words else self.duration
-
-    @property
-    def confidence(self) -> float | None:
-        """The mean probability of the words' characters; None where no word was heard.  Not calibrated, fit for finding what a model
-        does not know."""
-        heard = [character.probability for word in self.words for character in word.characters]
-        return sum(heard) / len(heard) if heard else None
 
     def to_srt(self, timestamps: Timestamps = "segment") -> str:
         """SubRip subtitles.  timestamps: what is shown at a time, "segment", "word" or "char"; also in the other formats."""
@@ -126,7 +125,7 @@ def transcript_from_logits(
     *,
     seconds_per_frame: float | Fraction,
     duration: float,
-    decoder: BeamSearch | None = None,
+    decoder: BeamSearch | Literal["greedy"] | None = None,
     first_frame: int = 0,
 ) -> Transcript:
     """Decoding with times.  logits (T, V) -> :class:`Transcript`; ``duration`` in seconds.  first_frame: the number of the first, in the sound
@@ -138,7 +137,7 @@ def transcript_from_logits(
     the vocabulary's).
 
     With a ``decoder`` the text is its best hypothesis, and the frames are those of that text's likeliest path: where it finds what
-    greedy decoding finds, everything is the same.
+    greedy decoding finds, everything is the same.  "greedy" is the same as None.
 
     Raises InputError unless the logits have two dimensions and a finite maximum in every frame, and what ``decoder.decode`` raises.
     """
@@ -146,12 +145,19 @@ def transcript_from_logits(
     if logits.shape[1] == 0 or not np.isfinite(logits.max(axis=1)).all():
         raise InputError("logits: expected a finite maximum in every frame, found NaN, infinity, or no tokens at all")
     check_decoder(decoder)
-    path = greedy_path(logits) if decoder is None else _best_path(logits, tokenizer, decoder)
-    made_by = "greedy" if decoder is None else str(decoder)
+    search = decoder if isinstance(decoder, BeamSearch) else None
+    path, probabilities = greedy_path(logits), softmax(logits)
+    best = probabilities[np.arange(len(path)), path]  # (T,), the probability of each frame's token
     text, characters, words = tokenizer.offsets(path)
-    best = softmax(logits)[np.arange(len(path)), path]  # (T,), the probability of each frame's token
+    sure = [float(best[c.start : c.end].max()) for c in characters if c.text != tokenizer.space]
+    confidence, made_by = sum(sure) / len(sure) if sure else None, "greedy"
+    if search is not None:
+        path, made_by = _best_path(logits, tokenizer, search), str(search)
+        best = probabilities[np.arange(len(path)), path]
+        text, characters, words = tokenizer.offsets(path)
+    made = partial(Transcript, duration=duration, decoder=made_by, confidence=confidence, confidence_count=len(sure))
     if not text:
-        return Transcript("", (), duration, decoder=made_by)
+        return made("", ())
 
     def times(start: int, end: int) -> tuple[float, float]:
         return float((first_frame + start) * seconds_per_frame), float((first_frame + end) * seconds_per_frame)
@@ -167,13 +173,13 @@ def transcript_from_logits(
         probability = sum(character.probability for character in inside) / len(inside)
         return Word(cased(spelled), *times(start, end), probability, tuple(inside))
 
-    return Transcript(text, tuple(word(*span) for span in words), duration, tuple(heard), made_by)
+    return made(text, tuple(word(*span) for span in words), characters=tuple(heard))
 
 
 def check_decoder(decoder: object) -> None:
-    """Raise InputError for anything but a BeamSearch and None."""
-    if decoder is not None and not isinstance(decoder, BeamSearch):
-        raise InputError(f"decoder: expected a BeamSearch or None, found {brief(decoder)}")
+    """Raise InputError for anything but a BeamSearch, "greedy" and None."""
+    if decoder is not None and not isinstance(decoder, BeamSearch) and not (isinstance(decoder, str) and decoder == "greedy"):
+        raise InputError(f"decoder: expected a BeamSearch, 'greedy' or None, found {brief(decoder)}")
 
 
 def _best_path(logits: Array, tokenizer: CTCTokenizer, decoder: BeamSearch) -> Array:

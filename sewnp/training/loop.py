@@ -33,7 +33,7 @@ from sewnp.training.state import State, read_state, write_state
 from sewnp.training.validation import validate
 from sewnp.types import Array
 
-_FREE = ("output", "threads", "save_minutes", "minutes", "steps")
+_FREE = ("output", "threads", "save_minutes", "minutes", "steps", "sewnp")
 """What of a recipe may be another when a run goes on: it changes no number, or is settled already."""
 _TRIED = 4
 """Batches that are run to learn the pace."""

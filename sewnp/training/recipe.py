@@ -13,6 +13,7 @@ from sewnp.errors import ConfigError
 from sewnp.evaluation import NORMALIZATIONS
 from sewnp.fields import AboveZero, Natural, NonNegative, Positive, Probability, Rule, check_fields, expect, from_table
 from sewnp.files import AnyPath, path_name, read_text
+from sewnp.speech.own_keys import OwnKeys
 from sewnp.training.augmentation import Augmentations
 
 Numbers = Annotated[tuple[int, int], Rule("two numbers from 1 on, the smaller first", lambda x: 1 <= x[0] <= x[1])]
@@ -126,6 +127,9 @@ class Recipe:
     """The folder of the run."""
     store: Literal["float16", "float32", "float64"] = "float32"
     """The precision of the checkpoints' weights."""
+    sewnp: OwnKeys = field(default_factory=OwnKeys)
+    """What the checkpoints' folders ask for, over what the model's does: ``segment``, ``words``, ``unknown_margin``.  Words do not outlive
+    the vocabulary that they were spelled with."""
 
     def __post_init__(self) -> None:
         check_fields(self)

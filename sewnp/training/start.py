@@ -16,7 +16,8 @@ from sewnp.loading import load
 from sewnp.model import Model
 from sewnp.parameters import head_shapes, parameter_shapes
 from sewnp.presets import PRESETS
-from sewnp.speech import CTCTokenizer, FeatureExtractor
+from sewnp.speech import CTCTokenizer, FeatureExtractor, vocabulary_spelling
+from sewnp.speech.own_keys import own_keys, with_own_keys
 from sewnp.training.recipe import Recipe
 from sewnp.types import Array
 
@@ -46,8 +47,15 @@ def starting_model(recipe: Recipe, texts: Collection[str]) -> Model:
     if getattr(config, "layerdrop", 0.0) > 0 and recipe.task == "classification" and config.use_weighted_layer_sum:
         raise ConfigError(f"layerdrop: expected 0 where a head mixes the hidden states of all layers, found {config.layerdrop}")  # type: ignore[union-attr]
     weights = _weights(base, config, recipe, fresh_head=fresh_head)
+    asked = own_keys(base.feature_extractor.extra)
+    if tokenizer is not base.tokenizer or recipe.task != "ctc":
+        asked = replace(asked, words=None, unknown_margin=None)
+    asked = replace(asked, **recipe.sewnp.said())
+    if tokenizer is not None and recipe.task == "ctc":
+        asked.check_vocabulary(vocabulary_spelling(tokenizer, config.vocab_size))
     return replace(
         base,
+        feature_extractor=replace(base.feature_extractor, extra=with_own_keys(base.feature_extractor.extra, asked)),
         config=config,
         weights=nest(weights),
         head=recipe.task,

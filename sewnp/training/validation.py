@@ -1,4 +1,4 @@
-"""How good the weights are by now: greedy decoding of clips that are not trained on, as ``sewnp evaluate`` does it."""
+"""How good the weights are by now: greedy decoding of whole clips that are not trained on, as ``sewnp evaluate --greedy --no-segment`` does it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,8 @@ def validate(
     called before each clip, to raise where the run shall stop.  Raises TrainingError where a clip fails, naming it.
     """
     assert model.head is not None  # what is trained has one
-    recognize = recognizer(model, model.head)
+    plain: dict[str, Any] = {"decoder": "greedy", "segment": False} if model.head == "ctc" else {}
+    recognize = recognizer(model, model.head, **plain)
 
     def checked(clips: Iterable[Path]) -> Iterator[Path]:
         for clip in clips:

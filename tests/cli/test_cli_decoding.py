@@ -37,11 +37,15 @@ def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def chosen(model: sewnp.Model, *arguments: object) -> BeamSearch | None:
     parser = argparse.ArgumentParser()
     add_decoder_options(parser)
-    return decoder(parser.parse_args([str(argument) for argument in arguments]), model)
+    search = decoder(parser.parse_args([str(argument) for argument in arguments]), model)
+    return search if search != "greedy" else None
 
 
-def test_greedy_unless_asked(digits: sewnp.Model) -> None:
+def test_the_models_own_unless_asked(digits: sewnp.Model) -> None:
     assert chosen(digits) is None
+    parser = argparse.ArgumentParser()
+    add_decoder_options(parser)
+    assert decoder(parser.parse_args(["--greedy"]), digits) == "greedy"
 
 
 def test_a_beam(digits: sewnp.Model) -> None:
@@ -83,7 +87,7 @@ def test_words_mend_a_word(digits: sewnp.Model, clips: Path) -> None:
     for search in (BeamSearch(words=listed), BeamSearch(words=listed, unknown_margin=10.0), BeamSearch(hotwords=["THREE"])):
         assert digits.transcribe(clip, decoder=search).text == "EIGHT SIX SEVEN FIVE THREE ZERO FIVE"
     free = BeamSearch(words=listed, unknown_margin=0.5)
-    assert digits.transcribe(clip, decoder=free) == digits.transcribe(clip)
+    assert digits.transcribe(clip, decoder=free) == digits.transcribe(clip, decoder="greedy")
 
 
 def test_a_decoders_name_tells_it_from_others(digits: sewnp.Model, arpa: Path) -> None:
@@ -96,7 +100,7 @@ def test_a_decoders_name_tells_it_from_others(digits: sewnp.Model, arpa: Path) -
     ]
     searches += [BeamSearch(hotwords=["A"]), BeamSearch(hotwords=["A"], hotword_weight=1), BeamSearch(words=["A"], hotwords=["A"])]
     searches.append(BeamSearch(language_model=LanguageModel.read(arpa)))
-    names = [*map(decoder_name, [None, *searches])]
+    names = [*map(decoder_name, ["greedy", *searches])]
     assert len(set(names)) == len(names)
     assert names[1] == "beam search: beam_width 100, min_token_log_prob -5.0, beam_threshold 10.0"
     assert decoder_name(BeamSearch(words=["B", "A", "B"])) == decoder_name(BeamSearch(words=("A", "B")))
@@ -105,7 +109,7 @@ def test_a_decoders_name_tells_it_from_others(digits: sewnp.Model, arpa: Path) -
 def test_a_language_model_mends_a_word(digits: sewnp.Model, arpa: Path, clips: Path) -> None:
     clip = clips / "eight_six_seven.flac"
     greedy, plain, helped = (
-        digits.transcribe(clip, decoder=chosen(digits, *options)) for options in ([], ["--beam", 100], ["--lm", arpa])
+        digits.transcribe(clip, decoder=decoder) for decoder in ("greedy", BeamSearch(100), chosen(digits, "--lm", arpa))
     )
     assert greedy.text == plain.text == "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"
     assert helped.text == "EIGHT SIX SEVEN FIVE THREE ZERO FIVE"
@@ -168,7 +172,7 @@ def beside_the_docs(arpa: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_pages_commands_print_what_it_says(beside_the_docs: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = re.findall(r"^\$ sewnp (.*)\n(.*)\n", beside_the_docs, flags=re.MULTILINE)
-    assert len(shown) == 6
+    assert len(shown) == 7
     for command, printed in shown:
         assert main(shlex.split(command)) == 0
         assert capsys.readouterr().out == f"{printed}\n"

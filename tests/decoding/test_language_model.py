@@ -294,7 +294,8 @@ MALFORMED = {
     ),
     "kenlm's binary": (
         b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(200),
-        "a binary language model of kenlm's; expected the ARPA file that it was built from",
+        r"kenlm's; expected the ARPA file that it was built from \(build_binary NAME.arpa NAME.bin\)\. kenlm has no command for the way back"
+        r" but dump_trie, in its branch bounded-noquant, for tries alone; lmplz -o 3 < TEXT > NAME.arpa makes a new one of the texts$",
     ),
     "SRILM's binary": (b"SRILM_BINARY_NGRAM_001\n" + bytes(99), "a binary language model of SRILM's; expected an ARPA file"),
     "IRSTLM's binary": (b"blmt 3 10 20 30\nNumOov= 0", "a binary language model of IRSTLM's; expected an ARPA file"),

@@ -116,6 +116,6 @@ def test_such_a_folder_loads_and_helps(clips: Path, tmp_path: Path, capsys: pyte
     arpa = "\n".join(["\\data\\", f"ngram 1={len(lines)}", "", "\\1-grams:", *lines, "", "\\end\\", ""])
     written(folder, unigrams="\n".join(digits), arpa=arpa)
     command = ["transcribe", str(clips / "eight_six_seven.flac"), "--model", str(folder)]
-    for more, third in (([], "THRE"), (["--lm", str(folder)], "THREE"), (["--lm", str(folder), "--beam", "9"], "THREE")):
+    for more, third in ((["--greedy"], "THRE"), (["--lm", str(folder)], "THREE"), (["--lm", str(folder), "--beam", "9"], "THREE")):
         assert main([*command, *more]) == 0
         assert capsys.readouterr().out == f"EIGHT SIX SEVEN FIVE {third} ZERO FIVE\n"
