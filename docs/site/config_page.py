@@ -82,7 +82,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
         Key(
             "pos_att_type",
-            'which terms are added to the scores, of `"c2p"` and `"p2c"`; other words are ignored. The scores are divided by sqrt(d (1 + terms))',
+            'which terms are added to the scores, of `"c2p"` and `"p2c"`; other words are ignored.'
+            " All scores are divided by sqrt(d (1 + terms)), rounded to float32",
             ("", f"{_D}.content"),
         ),
         Key(
@@ -114,7 +115,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("ctc_zero_infinity", "whether an infinite loss, of a text that no path spells, counts as 0", ("ctc.losses",)),
         Key(
             "use_weighted_layer_sum",
-            "whether the classification head mixes all hidden states, the first included, by softmaxed `layer_weights`",
+            "whether the classification head mixes all hidden states, the first included, by softmaxed `layer_weights`; its mean then counts a"
+            " clip's full-rate frames, as far as there are squeezed ones",
             ("weighted_layers",),
         ),
         Key("classifier_proj_size", "P: width of the classification head's projection", ("projector",)),
