@@ -242,6 +242,7 @@ def test_a_wildcard_is_a_token_that_costs_nothing(seed):
     emitted = with_wildcard(log_probs)
     assert emitted.shape == (frames, 4)
     assert emitted[:, :3].tobytes() == log_probs.tobytes()
+    assert emitted[:, 3].tolist() == [0.0] * frames
     scored = {path: math.fsum(emitted[range(frames), path]) for path in spelling_paths(frames, 4, target, blank)}
     if not scored:
         with pytest.raises(InputError, match="tokens need"):
