@@ -1,5 +1,6 @@
 """The model that a run begins with: loaded, of a published size, or described by the recipe; with a head for what it shall learn."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,20 @@ from sewnp.speech.own_keys import own_keys, with_own_keys
 from sewnp.training.recipe import Recipe
 from sewnp.types import Array
 
+_TWINS = {
+    "attention.q_proj": "attention.self.query_proj",
+    "attention.k_proj": "attention.self.key_proj",
+    "attention.v_proj": "attention.self.value_proj",
+    "attention.out_proj": "attention.output.dense",
+    "layer_norm": "attention.output.LayerNorm",
+    "feed_forward.intermediate_dense": "intermediate.dense",
+    "feed_forward.output_dense": "output.dense",
+    "final_layer_norm": "output.LayerNorm",
+}
+"""What a layer's parts are called in SEW, and what the same parts are in SEW-D."""
+_FAMILYS_OWN = ("encoder.layer_norm", "encoder.encoder.rel_embeddings", "encoder.encoder.LayerNorm")
+"""What the other family does not have."""
+
 _SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "|")
 """What a new vocabulary begins with: transformers' own tokens, in the order of the published models."""
 
@@ -30,11 +45,14 @@ def starting_model(recipe: Recipe, texts: Collection[str]) -> Model:
 
     texts: what is said in all clips, for a new vocabulary.
 
-    Weights that the recipe's model does not have, those of a new head or of SpecAugment's vector, are drawn from the recipe's seed.  Raises
+    Weights that the recipe's model does not have, those of a new head or of SpecAugment's vector, are drawn from the recipe's seed.  A model of the
+    other family, where the recipe's config has another model_type, gives what both have, and all else of its config.json.  Raises
     ConfigError, naming the key, and what loading raises; TrainingError for a head that would need a vocabulary or labels.
     """
     base = _base(recipe)
     config = config_from_dict(base.config.to_dict() | _without_labels(recipe.config))
+    if config.model_type != base.config.model_type:
+        config = replace(config, extra={})  # what only the other family's says
     tokenizer, fresh_head = base.tokenizer, base.head != recipe.task
     if recipe.task == "ctc" and (recipe.new_vocabulary or tokenizer is None):
         tokenizer, fresh_head = new_vocabulary(texts), True
@@ -96,14 +114,31 @@ def _without_labels(config: Mapping[str, Any]) -> dict[str, Any]:
 def _weights(base: Model, config: Config, recipe: Recipe, *, fresh_head: bool) -> dict[str, Array]:
     """By key, those of the base model where it has them, the others fresh."""
     held = base.flat_weights()
+    own: tuple[str, ...] = (f"{config.prefix}.masked_spec_embed",)
+    if held and base.config.model_type != config.model_type:
+        held = {_twin(key, config.model_type): w for key, w in held.items()}
+        own += tuple(f"{config.prefix}.{name}." for name in _FAMILYS_OWN)
     wanted = parameter_shapes(config, recipe.task)
     heads = head_shapes(config, recipe.task)
-    hidden = f"{config.prefix}.masked_spec_embed"
     fresh = {key: shape for key, shape in wanted.items() if key not in held or (fresh_head and key in heads)}
     for key, shape in wanted.items():
         if key not in fresh and held[key].shape != shape:
             raise ConfigError(f"config: {key}: expected shape {shape}, found {held[key].shape} in {base.name}")
-        if held and key in fresh and key not in heads and key != hidden:
+        if held and key in fresh and key not in heads and not key.startswith(own):
             raise ConfigError(f"config: {key}: expected in {base.name}, which does not have it")
     made = fill(fresh, config, seed=recipe.seed, dtype=recipe.dtype)
     return {key: made[key] if key in made else np.array(held[key]) for key in wanted}
+
+
+def _twin(key: str, family: str) -> str:
+    """The key that a weight has in a model of the other family."""
+    if family == "sew":
+        names = {theirs: ours for ours, theirs in _TWINS.items()}
+        pattern, prefix, layers = r"sew_d\.(encoder\.encoder\.layer\.(\d+)\.)?(.*)\.(weight|bias)", "sew", "encoder.layers"
+    else:
+        names = _TWINS
+        pattern, prefix, layers = r"sew\.(encoder\.layers\.(\d+)\.)?(.*)\.(weight|bias)", "sew_d", "encoder.encoder.layer"
+    found = re.fullmatch(pattern, key)
+    if found is None or found[2] is None:
+        return re.sub(r"^sew(_d)?\.", f"{prefix}.", key)
+    return f"{prefix}.{layers}.{found[2]}.{names[found[3]]}.{found[4]}"

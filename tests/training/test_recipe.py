@@ -114,3 +114,24 @@ def test_configurations_that_do_not_fit() -> None:
     del mixing["num_labels"]
     with pytest.raises(ConfigError, match=r"layerdrop: expected 0 where a head mixes the hidden states of all layers, found 0\.1"):
         starting_model(recipe_from_dict({"config": mixing, "task": "classification", "labels": ["a"]}), {"a"})
+
+
+@pytest.mark.parametrize(("name", "family"), [("digits", "sew-d"), ("digits-d", "sew")])
+def test_a_model_of_the_other_family_gives_what_both_have(name: str, family: str, tmp_path: Path) -> None:
+    there = starting_model(recipe_from_dict({"model": name, "config": {"model_type": family}}), {"ONE"})
+    assert there.config.model_type == family
+    assert there.config.extra == {}
+    there.save(tmp_path / "there")
+    back = starting_model(
+        recipe_from_dict({"model": str(tmp_path / "there"), "config": {"model_type": sewnp.load(name).config.model_type}}), {"ONE"}
+    )
+    before, after = sewnp.load(name).flat_weights(), back.flat_weights()
+    assert set(after) == set(before)
+    others = {key for key in before if not np.array_equal(before[key], after[key])}
+    table = ("encoder.rel_embeddings.weight", "encoder.LayerNorm.weight", "encoder.LayerNorm.bias")
+    own = (
+        ("sew.encoder.layer_norm.weight", "sew.encoder.layer_norm.bias")
+        if name == "digits"
+        else tuple(f"sew_d.encoder.{key}" for key in table)
+    )
+    assert others == set(own)
