@@ -903,8 +903,7 @@ def backwards(
     name: str, module: str, old: str, new: str, case: str, judge: str = "test_gradients_equal_central_differences"
 ) -> Mutant:
     """A mistake on the way back, and the case of the pullbacks' judges that has to notice."""
-    judges = "networks/test_parts_vjp.py" if module.startswith("networks/") else "layers/test_vjp.py"
-    return Mutant(name, module, old, new, f"{judges}::{judge}[{case}]")
+    return Mutant(name, module, old, new, f"test_pullbacks.py::{judge}[{case}]")
 
 
 AUTOGRAD = "test_gradients_equal_autograd"

@@ -9,13 +9,14 @@ from sewnp.cli.output import tell
 from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.ctc import frames_needed
-from sewnp.errors import InputError, brief, printable
+from sewnp.errors import InputError, printable
 from sewnp.files import path_name
 from sewnp.loading import load
 from sewnp.model import Model
 from sewnp.numerics import Inputs, budgets, honest_runs, trace, write_trace, zero_scales
 from sewnp.numerics.trace import chosen
 from sewnp.speech import read_audio, text_tokens
+from sewnp.speech.labels import label_number
 
 DESCRIPTION = """\
 Write every stage of a forward pass, under its public name, to a safetensors file.
@@ -76,10 +77,7 @@ def run(options: argparse.Namespace) -> int:
 def _labels(model: Model, text: str, frames: int) -> list[list[int]] | list[int]:
     """What is said as the loss of the model's head wants it; it has to fit into the frames."""
     if model.head == "classification":
-        known = {name: i for i, name in model.config.id2label.items()}
-        if text not in known:
-            raise InputError(f"--text: expected a label of the model, one of {', '.join(map(brief, known))}; found {brief(text)}")
-        return [known[text]]
+        return [label_number("--text", text, model.config.id2label)]
     if model.head != "ctc" or model.tokenizer is None:
         raise InputError(f"--text: {printable(model.name)} has no {'vocabulary' if model.head else 'head, and so no loss'}")
     tokens = text_tokens(text, model.tokenizer, vocab_size=model.config.vocab_size)

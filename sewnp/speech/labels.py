@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from sewnp.errors import InputError
+from sewnp.errors import InputError, SewError, brief, few
 from sewnp.layers.softmax import softmax
 from sewnp.types import Array
 
@@ -16,6 +16,14 @@ class Labels(list[tuple[str, float]]):
         super().__init__(scores)
         self.duration = duration
         """Seconds of sound."""
+
+
+def label_number(name: str, label: str, names: Mapping[int, str], *, error: type[SewError] = InputError) -> int:
+    """The number of a label.  Raises ``error``, calling it ``name``, for one that the model does not have."""
+    numbers = {known: number for number, known in names.items()}
+    if label not in numbers:
+        raise error(f"{name}: expected one of {few(numbers)}; found {brief(label)}")
+    return numbers[label]
 
 
 def labels_from_logits(logits: Array, names: Mapping[int, str], *, duration: float, top_k: int | None = None) -> Labels:

@@ -21,6 +21,7 @@ from sewnp.gradients import ClipGradient
 from sewnp.layers import draw_spans
 from sewnp.model import Model
 from sewnp.speech import read_audio, text_tokens
+from sewnp.speech.labels import label_number
 from sewnp.training.augmentation import Augmentations, augment, join
 from sewnp.training.data import Example
 from sewnp.types import Array
@@ -74,10 +75,7 @@ def encode_text(text: str, model: Model) -> Array:
     """
     config = model.config
     if model.head == "classification":
-        numbers = {label: number for number, label in config.id2label.items()}
-        if text not in numbers:
-            raise TrainingError(f"label: expected one of {', '.join(numbers)}, found {text!r}")
-        return np.array([numbers[text]])
+        return np.array([label_number("label", text, config.id2label, error=TrainingError)])
     if not text:
         return np.array([[-100]])
     assert model.tokenizer is not None  # whoever starts a run has seen to it

@@ -130,7 +130,7 @@ def test_the_text_of_a_trace_fits_the_model(ours: Path, tmp_path: Path, capsys: 
     for arguments, said in [
         (
             ["--model", str(tmp_path / "classes"), "--text", "d"],
-            "--text: expected a label of the model, one of 'a', 'b', 'c'; found 'd'",
+            "--text: expected one of 'a', 'b', 'c'; found 'd'",
         ),
         (["--model", str(tmp_path / "base"), "--text", "d"], "--text: base has no head, and so no loss"),
         (["--model", "digits", "--text", "ONE ONE ONE"], "--text: needs 11 frames, found"),

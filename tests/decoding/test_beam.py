@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from arpa import toy_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,39 +32,12 @@ from sewnp.layers import log_softmax
 few = settings(max_examples=150, deadline=None, derandomize=True)
 INF = math.inf
 
-WORDS = """\
-\\data\\
-ngram 1=6
-ngram 2=4
-ngram 3=1
-
-\\1-grams:
--99\t<s>\t-0.3
--1\t</s>
--2\t<unk>
--0.5\tAB\t-0.2
--0.7\tB\t-0.4
--1.1\tAA
-
-\\2-grams:
--0.1\t<s> AB\t-0.1
--0.3\tAB B
--0.2\tAA </s>
--0.6\tB B
-
-\\3-grams:
--0.05\t<s> AB AA
-
-\\end\\
-"""
 LETTERS = Spelling(("_", "|", "A", "B"), delimiter=1)  # the blank is 0
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
-    path = tmp_path_factory.mktemp("arpa") / "words.arpa"
-    path.write_text(WORDS)
-    return LanguageModel.read(path)
+    return toy_model(tmp_path_factory.mktemp("arpa"))
 
 
 def fusion(model, spelling=LETTERS, *, alpha=0.7, beta=0.4, unknown_offset=-2.0):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arpa import toy_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,32 +18,11 @@ from sewnp.layers import log_softmax
 INF = math.inf
 LETTERS = Spelling(("_", "|", "A", "B"), delimiter=1)  # the blank is 0
 ALIKE = Spelling(("_", "|", "A", "AB", "", "B"), delimiter=1)
-MODEL = """\
-\\data\\
-ngram 1=6
-ngram 2=2
-
-\\1-grams:
--99\t<s>\t-0.3
--1\t</s>
--2\t<unk>
--0.5\tAB\t-0.2
--0.7\tB\t-0.4
--1.1\tAA
-
-\\2-grams:
--0.1\t<s> AB
--0.3\tAB B
-
-\\end\\
-"""
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
-    path = tmp_path_factory.mktemp("arpa") / "words.arpa"
-    path.write_text(MODEL)
-    return LanguageModel.read(path)
+    return toy_model(tmp_path_factory.mktemp("arpa"))
 
 
 def distributions(seed: int, frames: int, size: int) -> np.ndarray:

@@ -1,27 +1,19 @@
-"""The pullback of every layer against torch's autograd, against central differences, and in its manners."""
+"""The pullback of every layer: problems for its judges (tests/test_pullbacks.py), its corners and its sums."""
 
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
 
 from judging import (
     EPS32,
     Case,
     affine,
     assert_gradients_close,
-    assert_keeps_no_more,
-    assert_pullback_manners,
-    assert_pulls_as_autograd,
-    assert_pulls_as_differences,
-    assert_pulls_honestly,
     cast,
-    few,
     gradient_errors,
     pulled_by_ours,
     pulled_by_torch,
-    randoms,
 )
 from sewnp import layers
 from sewnp.layers import ACTIVATIONS, activation, key_mask, query_key_mask, relative_positions
@@ -263,37 +255,6 @@ CASES = [
         for name in sorted(ACTIVATIONS)
     ),
 ]
-cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-@cases
-@few
-@given(randoms)
-def test_gradients_equal_autograd(case, random):
-    assert_pulls_as_autograd(case, random)
-
-
-@cases
-def test_float32_is_as_good_as_float32_can_be(case):
-    assert_pulls_honestly(case)
-
-
-@cases
-def test_gradients_equal_central_differences(case):
-    assert_pulls_as_differences(case)
-
-
-@cases
-def test_manners(case):
-    assert_pullback_manners(case)
-
-
-@cases
-def test_keeps_no_more_than_it_needs(case):
-    softmax = case.name.endswith("softmax")
-    needed = {"result"} if softmax else {"more"} if case.name == "weighted_layers" else set()
-    unread = {"x"} if softmax or case.name in ("squeeze", "mask_frames", "masked_mean") else set()
-    assert_keeps_no_more(case, needed, {"scores", "content", "c2p", "p2c", "output_dense", "output"} | unread)
 
 
 def test_every_pullback_of_the_layers_is_judged():

@@ -1,7 +1,5 @@
-"""The pullback of every part of the networks, from a convolution to a transformer and a loss: the judges of the layers, one floor up."""
+"""The pullback of every part of the networks, from a convolution to a transformer and a loss: problems for its judges (tests/test_pullbacks.py)."""
 
-import pytest
-from hypothesis import given
 from layers.test_vjp import (
     SMOOTH,
     affine_of,
@@ -16,13 +14,6 @@ from layers.test_vjp import (
 
 from judging import (
     Case,
-    assert_keeps_no_more,
-    assert_pullback_manners,
-    assert_pulls_as_autograd,
-    assert_pulls_as_differences,
-    assert_pulls_honestly,
-    few,
-    randoms,
 )
 from sewnp.config import SEWConfig, SEWDConfig
 from sewnp.layers import activation
@@ -221,35 +212,6 @@ CASES = [
     case(heads, "classification_logits", "classification_logits", draw_classification_logits),
     case(heads, "cross_entropy", "cross_entropy", draw_cross_entropy, sees=False),
 ]
-cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-@cases
-@few
-@given(randoms)
-def test_gradients_equal_autograd(case, random):
-    assert_pulls_as_autograd(case, random)
-
-
-@cases
-def test_float32_is_as_good_as_float32_can_be(case):
-    assert_pulls_honestly(case)
-
-
-@cases
-def test_gradients_equal_central_differences(case):
-    assert_pulls_as_differences(case)
-
-
-@cases
-def test_manners(case):
-    assert_pullback_manners(case)
-
-
-@cases
-def test_keeps_no_more_than_it_needs(case):
-    needed = {"more"} if case.name == "heads.cross_entropy" else set()
-    assert_keeps_no_more(case, needed, {"scores", "content", "c2p", "p2c", "output_dense", "output", "pool", "last_hidden_state"})
 
 
 def test_every_pullback_of_the_parts_is_judged():

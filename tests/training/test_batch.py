@@ -166,5 +166,5 @@ def test_texts_become_what_the_tokenizer_makes_of_them(digits: Any) -> None:
 def test_labels_become_their_numbers() -> None:
     model = twin(original("sew", "classification"))
     assert encode_text("LABEL_2", model).tolist() == [2]
-    with pytest.raises(TrainingError, match=r"label: expected one of LABEL_0, LABEL_1, LABEL_2, found 'yes'"):
+    with pytest.raises(TrainingError, match=r"label: expected one of 'LABEL_0', 'LABEL_1', 'LABEL_2'; found 'yes'"):
         encode_text("yes", model)

@@ -178,7 +178,7 @@ def test_minutes_become_steps_once(data: Path, tmp_path: Path) -> None:
 
 
 def test_what_can_be_known_before_the_first_step(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"clips: 1\.wav: label: expected one of yes, no, found 'B A'"):
+    with pytest.raises(TrainingError, match=r"clips: 1\.wav: label: expected one of 'yes', 'no'; found 'B A'"):
         prepare(tiny_recipe(task="classification", labels=["yes", "no", "A"][:2], data=[{"path": "clips", "keep": "B A"}]),
                 tmp_path / "run", folder=data)  # fmt: skip
     with pytest.raises(InputError, match=r"augment\.noise\.folder: .*none"):
