@@ -6,12 +6,12 @@
 # **Read before:** notebooks 03 (layer norm, GELU), 04 (squeezed frames, and how a function `see` watches the network) and 05
 # (why a transformer layer treats its frames as a set). Today the closed box is opened.
 
-# %%
+# %% tags=["setup"]
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, show_source
+from checks import attempt, caption, show_source
 from checks.attention import check_attention, check_masked_softmax, check_split_heads
 
 import sewnp
@@ -121,7 +121,7 @@ for word in transcript.words:
         fontsize=8,
     )
 axes[1].set_xlabel("time of the key (s); orange: the frame that asks")
-plt.show()
+caption("One query against all keys: the scores, and the shares that softmax makes of them.")
 
 best = np.argsort(-shares)[:2]
 print("frames", best, "get", [round(float(s), 2) for s in shares[best]])
@@ -173,7 +173,7 @@ assert np.allclose(context, recorded["context"][0, :, head], atol=1e-4)
 
 ax = plots.plot_attention(shares, seconds_per_frame=0.04, ax=plt.subplots(figsize=(4.6, 3.7))[1])
 ax.set_title("layer 5, head 1")
-plt.show()
+caption("The same for all queries, a row each.")
 
 # %% [markdown]
 # Every row of the picture is what we just did for frame 30 (it is the row at 1.2 s). Now the cost that notebook 04 spoke of
@@ -184,7 +184,7 @@ plt.show()
 # Here is the same in the package, for a batch of clips and all heads.
 
 # %%
-show_source(multi_head_attention)
+show_source(multi_head_attention, bare=True)
 
 # %% [markdown]
 # ## Why the square root?
@@ -222,7 +222,7 @@ axes[1].legend()
 for ax in axes:
     ax.set_xticks(sizes, [str(d) for d in sizes])
     ax.set_xticks([], minor=True)
-plt.show()
+caption("Dot products grow with the width of a head, and with them the largest share, unless they are divided by √d.")
 
 assert largest["not scaled"][-1] > 0.8
 assert max(largest["divided by √d"]) < 0.2
@@ -281,7 +281,7 @@ for ax, name, title in [(axes[0], "open", "without a mask"), (axes[1], "masked",
     ax.axvline(74 * 0.04, color="white", linewidth=0.8, linestyle="--")
     ax.set_title(f"{title} (head 0)")
 axes[1].set_ylabel("")
-plt.show()
+caption("A padded clip. Left, frames look into the padding; right, they may not.")
 
 assert np.array_equal(seen["masked.probabilities"][..., 74:], np.zeros((1, 4, 94, 20)))
 assert np.allclose(masked[:, :74], alone, atol=1e-4)
@@ -296,7 +296,7 @@ assert np.abs(open_to_all[:, :74] - alone).max() > 0.3
 # 0 / 0 is NaN. The package gives zeros instead, as the original does in its default setting.
 
 # %%
-show_source(masked_softmax)
+show_source(masked_softmax, bare=True)
 nobody = masked_softmax(np.ones((2, 3)), np.array([[True, True, False], [False, False, False]]))
 assert nobody.tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
 
@@ -306,7 +306,7 @@ assert nobody.tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
 # A transformer layer wraps the attention into three more things.
 
 # %%
-show_source(encoder_layer, feed_forward)
+show_source(encoder_layer, feed_forward, bare=True)
 
 # %% [markdown]
 # * **Add.** The attention's output is *added* to the frame (`x + a`), it does not replace it. This is called a residual
@@ -341,7 +341,7 @@ assert np.allclose(z, trace["encoder.layers.5.final_layer_norm"][0], atol=1e-4)
 maps = np.stack([trace[f"encoder.layers.{i}.attention.probabilities"][0] for i in range(6)])  # (layer, head, query, key)
 assert maps.shape == (6, 4, 74, 74)
 
-figure, axes = plt.subplots(6, 4, figsize=(6.6, 9.6), sharex=True, sharey=True)
+figure, axes = plt.subplots(6, 4, figsize=(9.0, 13.6), sharex=True, sharey=True)
 for i in range(6):
     for h in range(4):
         ax = axes[i, h]
@@ -351,10 +351,12 @@ for i in range(6):
             ax=ax,
             bar=False,
         )
-        ax.set(xlabel="", ylabel="", title=f"layer {i}, head {h}")
-figure.supxlabel("key: time looked at (s)", fontsize=9)
-figure.supylabel("query: time looking (s)", fontsize=9)
-plt.show()
+        ax.set(xlabel="", ylabel=f"layer {i}" if h == 0 else "", title=f"head {h}" if i == 0 else "")
+figure.supxlabel("to the right: key, time looked at (s); downwards: query, time looking (s)")
+figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, hspace=0.0, wspace=0.0)
+caption(
+    "All heads of all layers on one clip, a row of pictures a layer. Stripes look at one place, whoever asks; diagonals look nearby."
+)
 
 # %% [markdown]
 # Two kinds of pattern catch the eye.
@@ -410,7 +412,7 @@ for i in range(6):
         )
 ax.set(xlabel="head", ylabel="layer", xticks=range(4), title="share within 80 ms")
 figure.colorbar(image, ax=ax, label="share, smallest of four clips")
-plt.show()
+caption("How much of its attention each head gives to the neighbourhood, in the clip where it gives least.")
 
 local = [(int(i), int(h)) for i, h in np.argwhere(smallest > 0.3)]
 print("heads that give more than 30 % in every clip:", local)
@@ -463,7 +465,7 @@ for ax, name in zip(axes, ["three_one_four.wav", "counting.ogg"], strict=True):
         )
     ax.set(ylabel="mean share", xlim=(0, len(weights) * 0.04))
 axes[1].set_xlabel("time of the key (s)")
-plt.show()
+caption("Attention received from one head, in two clips. What looks like a rule in the first is none in the second.")
 
 here, there = (word_share(runs[name][0], received(runs[name][1], 0, 3)) for name in ["three_one_four.wav", "counting.ogg"])
 print("three_one_four:", {f"{i} {word}": f"{share:.0%}" for i, (word, share) in enumerate(here)})

@@ -188,9 +188,9 @@ assert in_float64 > 5
 assert in_float32 == 5
 assert log_buckets(np.array([32]), buckets=32, max_distance=129)[0] == 21
 
-divided_first = np.log(19 / 4) / np.log(19 / 4) * 3  # 8 buckets, max_distance 20, distance 19
-multiplied_first = 3 * np.log(19 / 4) / np.log(19 / 4)
-print(f"float64, divided first: {divided_first:.15f}   multiplied first: {multiplied_first:.15f}")
+divided_first = math.log(19 / 4) / math.log(19 / 4) * 3  # 8 buckets, max_distance 20, distance 19
+multiplied_first = 3 * math.log(19 / 4) / math.log(19 / 4)
+print(f"float64, divided first: {divided_first:.16f}   multiplied first: {multiplied_first:.16f}")
 assert divided_first == 3
 assert multiplied_first > 3
 assert log_buckets(np.array([19]), buckets=8, max_distance=20)[0] == 7

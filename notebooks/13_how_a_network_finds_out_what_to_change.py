@@ -6,14 +6,14 @@
 # **Read before:** notebooks 02 (convolution), 03 (norms), 06 (attention, and what stands around it) and 08 (CTC). So far every
 # number went forwards, from the sound to the letters. Today we go back.
 
-# %%
+# %% tags=["setup"]
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import attempt, gradients, show_source
+from checks import attempt, caption, gradients, play, show_source
 
 import sewnp
 from sewnp import ctc, layers, plots
@@ -187,7 +187,7 @@ ax.text(6.0, -0.75, "blue: values and weights,\non the way forward", color=BLUE,
 ax.text(6.0, -1.65, "vermilion: slopes of the loss,\non the way back", color=VERMILION, va="center")
 ax.set(xlim=(-0.5, 9.2), ylim=(-2.9, 0.9))
 ax.axis("off")
-plt.show()
+caption("A linear map: above each circle its value, below it its slope.")
 
 # %% [markdown]
 # Above each circle stands its value, below it its slope; each wire has its weight and the slope of its weight. Follow one: $x_1$
@@ -198,7 +198,7 @@ plt.show()
 # product, its name in the literature.)
 
 # %%
-show_source(layers.linear_vjp)
+show_source(layers.linear_vjp, bare=True)
 
 # %% [markdown]
 # In matrices, `y = x @ weight.T`, and back goes `dx = dy @ weight`: the same weights, the other way round. Two habits
@@ -263,7 +263,7 @@ ax.loglog(steps, two_sided, "s-", markersize=4, color=GREEN, label="both sides, 
 ax.loglog(steps, in_float32, "^-", markersize=4, color=VERMILION, label="both sides, float32")
 ax.set(xlabel="step", ylabel="relative error", title="how far off a measured slope is")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
+caption("A slope measured by trying, and how far off it is. Too large a step bends; too small a one loses its digits.")
 
 best = [f"{steps[np.argmin(tried)]:.0e}" for tried in (one_sided, two_sided, in_float32)]
 print("best steps:", *best)
@@ -308,7 +308,7 @@ for ax, shown in zip(axes, (matrix, matrix.T), strict=True):
     ax.set_yticks(range(shown.shape[0]))
 axes[0].set(xlabel="sample", ylabel="frame", title="forward: what each frame is made of")
 axes[1].set(xlabel="frame", ylabel="sample", title="back: transposed")
-plt.show()
+caption("A convolution as a matrix, and the way back through it: the same numbers, transposed.")
 
 # %% [markdown]
 # Read a row on the left: frame 1 is made of samples 2, 3 and 4. Read a row on the right: sample 2 gave to frames 0 and 1, so it
@@ -319,7 +319,7 @@ plt.show()
 # Nobody builds the matrix, of course. The package goes tap by tap, as it does forwards:
 
 # %%
-show_source(layers.conv1d_vjp)
+show_source(layers.conv1d_vjp, bare=True)
 
 # %% [markdown]
 # ## What a norm forgets, nobody can ask for
@@ -349,7 +349,7 @@ for ax, (title, heights), color in zip(axes, panels.items(), (BLUE, VERMILION, P
     ax.bar(range(8), heights.ravel(), color=color)
     ax.axhline(0, color=plots.GREY, linewidth=0.6)
     ax.set(title=title, xlabel="frame", ylim=(-2.4, 2.4) if ax is axes[0] else (-0.7, 1.3))
-plt.show()
+caption("One frame is asked to rise behind a norm, and every frame in front of it hears something.")
 
 # %% [markdown]
 # Every frame hears something. Moving any frame moves the mean, so all have to give up an equal part: the mean of what came back.
@@ -402,7 +402,7 @@ for ax, (title, heights), color in zip(axes, panels.items(), (BLUE, VERMILION, V
     ax.bar(np.arange(44, 58), heights[keys], color=color)
     ax.axhline(0, color=plots.GREY, linewidth=0.6)
     ax.set(title=title, xlabel="key: frame looked at")
-plt.show()
+caption("A row of attention: its shares, the slopes that arrive at them, and what passes the softmax.")
 
 order = np.argsort(-y)[:2]
 print("keys", order, "shares", y[order].round(2), "slopes of the shares", dy[order].round(2), "of the scores", dx[order].round(3))
@@ -423,7 +423,7 @@ assert np.abs(dx[[46, 53, 54]]).max() < 1e-3
 # Now a whole layer. Its pullback is the pullbacks of its parts, in reverse order.
 
 # %%
-show_source(layers.multi_head_attention_vjp, encoder_layer_vjp)
+show_source(layers.multi_head_attention_vjp, encoder_layer_vjp, bare=True)
 
 # %% [markdown]
 # Two lines deserve a look. In attention every frame was used three times, to make a query, a key and a value. So three answers come
@@ -474,7 +474,7 @@ ax.set_yticks(range(6))
 for word in model.transcribe(read_audio(clips / "eight_six_seven.flac"), decoder="greedy").words:
     middle = ((word.start + word.end) / 2, 1.02)
     ax.annotate(word.text, middle, xycoords=("data", "axes fraction"), ha="center", fontsize=8)
-plt.show()
+caption("How strongly each layer is asked to look elsewhere, and when.")
 
 strongest = [sorted(np.argsort(-row)[:2].tolist()) for row in wanted]
 print("the two strongest frames, layer by layer:", strongest)
@@ -544,7 +544,7 @@ figure, axes = plt.subplots(1, 3, figsize=(7.4, 2.5))
 draw_lattice(axes, made_up[:, states], possible, dlogits, list("_s_e_e_"), list("_se"))
 axes[0].set_ylabel("state")
 axes[2].set_ylabel("token")
-plt.show()
+caption("Six frames and the text “see”: what is said, what was possible, and the difference, which is the slope of the logits.")
 
 print("slopes of frame 4:", dlogits[4].round(2), " they sum to", abs(dlogits[4].sum().round(12)))
 assert dlogits[4].round(2).tolist() == [-0.23, 0.1, 0.13]
@@ -583,7 +583,7 @@ draw_lattice(
 )
 axes[0].set_ylabel("state")
 axes[2].set_ylabel("token")
-plt.show()
+caption("The same around the word that went wrong.")
 
 blank, letter_e = dlogits[99, tokens[0]], dlogits[99, tokens[4]]
 print(f"frame 99: blank {blank:+.2f}, E {letter_e:+.2f}")
@@ -648,7 +648,7 @@ for ax, (title, by_cut) in zip(axes, arrives.items(), strict=True):
     ax.set(title=title, xlabel="layer behind which it is measured")
 axes[0].set_ylabel("length of the slopes")
 axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
+caption("How long the slopes are from the last layer back to the first, by the ways they may take.")
 
 lost = {title: by_cut["through"][0] / by_cut["through"][-1] for title, by_cut in arrives.items()}
 grown = {title: by_cut[None][-1] / by_cut[None][0] for title, by_cut in arrives.items()}
@@ -724,7 +724,9 @@ limit = 1.1 * np.abs(slopes[near]).max()
 right.set(ylabel="slope (blue)", ylim=(-limit, limit))
 for ax in figure.axes[2:]:
     ax.spines["right"].set_visible(True)
-plt.show()
+caption("Grey, the clip; blue, how much each place of it matters to one word. Below, a few milliseconds of it.")
+matters = np.repeat(strength > 0.05 * strength.max(), 320)
+play({"the clip, only where the slopes are strong": (samples[: 148 * 320] * matters)[:38_400]})
 
 print(f"of the squared slopes {share[72:76].sum():.0%} lie in the four frames of the letters")
 assert round(share[72:76].sum(), 2) == 0.88
@@ -773,7 +775,7 @@ ax.plot(middles, found, color=VERMILION, label="found")
 ax.plot(middles, predicted, color=BLUE, linestyle="--", label="predicted\nby the slopes")
 ax.set(xlabel="the 20 ms that are silent (s)", ylabel="change of the score", xlim=(0, 2.96))
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
+caption("What becomes of the score when 20 ms are silent, and what the slopes had promised.")
 
 deep = np.flatnonzero(found < -20)
 print("the score is", now.round(1), "and falls by more than 20 at", (0.02 * deep).round(2))

@@ -52,27 +52,32 @@ BLUE, ORANGE, GREEN, *_ = plots.COLORS
 
 # %%
 def transformer(x, p, config, keys):
-    """SEW's.  (B, N, H) -> what goes into the first layer and what comes out of each."""
-    eps, heads, act = config.layer_norm_eps, config.num_attention_heads, activation(config.hidden_act)
+    """SEW's.  (B, N, H) -> what goes into the first layer, and what comes out of each."""
+    heads, eps = config.num_attention_heads, config.layer_norm_eps
+    act = activation(config.hidden_act)
     states = [layer_norm(x, **p["layer_norm"], eps=eps)]  # SEW normalises before its first layer
     for layer in p["layers"]:  # 06
         x = states[-1]
-        y = layer_norm(x + multi_head_attention(x, layer["attention"], heads=heads, mask=keys), **layer["layer_norm"], eps=eps)
-        states += [layer_norm(y + feed_forward(y, layer["feed_forward"], activation=act), **layer["final_layer_norm"], eps=eps)]
+        a = multi_head_attention(x, layer["attention"], heads=heads, mask=keys)
+        y = layer_norm(x + a, **layer["layer_norm"], eps=eps)
+        f = feed_forward(y, layer["feed_forward"], activation=act)
+        states.append(layer_norm(y + f, **layer["final_layer_norm"], eps=eps))
     return states
 
 
 def network(samples, p, config, *, attention_mask=None, hidden=None, transformer=transformer):
-    """(B, n), normalised -> token scores (B, T, V), or class scores (B, labels), whichever head is among the weights."""
-    base, act, factor = p[config.prefix], activation(config.feat_extract_activation), config.squeeze_factor
+    """(B, n), normalised -> token scores (B, T, V), or class scores (B, labels), as the weights say."""
+    base, encoder, factor = p[config.prefix], p[config.prefix]["encoder"], config.squeeze_factor
+    act = activation(config.feat_extract_activation)
 
     x = samples[:, :, None]  # 02: (B, n) -> (B, T, C)
     for layer, stride in zip(base["feature_extractor"]["conv_layers"], config.conv_stride, strict=True):
         x = conv1d(x, **layer["conv"], stride=stride)
-        if "layer_norm" in layer:  # 03: "group" has it in the first layer alone, "layer" in every layer
-            over_time = config.feat_extract_norm == "group"
-            norm = layer["layer_norm"]
-            x = group_norm(x, **norm, groups=x.shape[2], eps=1e-5) if over_time else layer_norm(x, **norm, eps=1e-5)
+        norm = layer.get("layer_norm")  # 03
+        if norm and config.feat_extract_norm == "group":  # in the first layer alone
+            x = group_norm(x, **norm, groups=x.shape[2], eps=1e-5)
+        elif norm:  # in every layer
+            x = layer_norm(x, **norm, eps=1e-5)
         x = act(x)
 
     x = layer_norm(x, **base["layer_norm"], eps=config.frames_eps)  # always there
@@ -81,29 +86,32 @@ def network(samples, p, config, *, attention_mask=None, hidden=None, transformer
     if hidden is not None and config.apply_spec_augment:
         x = np.where(hidden[:, :, None], base["masked_spec_embed"], x)
 
-    keys = lengths = None
+    frames, lengths, keys = x.shape[1], None, None
     if attention_mask is not None:  # see "A batch" below
-        lengths = frame_lengths(attention_mask, kernels=config.conv_kernel, strides=config.conv_stride)
-        real = frame_mask(lengths, x.shape[1])
-        x, keys = np.where(real[:, :, None], x, x.dtype.type(0)), key_mask(squeeze_mask(real, factor))
+        stack = {"kernels": config.conv_kernel, "strides": config.conv_stride}
+        lengths = frame_lengths(attention_mask, **stack)
+        real = frame_mask(lengths, frames)
+        x = np.where(real[:, :, None], x, x.dtype.type(0))
+        keys = key_mask(squeeze_mask(real, factor))
 
-    encoder = base["encoder"]
-    conv, taps, groups = encoder["pos_conv_embed"]["conv"], config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups
-    kernel = weight_norm(conv["weight_g"], conv["weight_v"])  # 05
-    position = act(grouped_conv1d(x, kernel, conv["bias"], groups=groups, stride=factor, padding=taps // 2))
+    conv = encoder["pos_conv_embed"]["conv"]  # 05
+    kernel = weight_norm(conv["weight_g"], conv["weight_v"])
+    place = {"groups": config.num_conv_pos_embedding_groups, "stride": factor, "padding": kernel.shape[2] // 2}
+    position = act(grouped_conv1d(x, kernel, conv["bias"], **place))
     pool = squeeze(x, factor)  # 04: (B, N, H)
     states = transformer(pool + position[:, : pool.shape[1]], encoder, config, keys)
 
     wide = act(linear(states[-1], **encoder["upsample"]["projection"]))  # 04: (B, N, factor H)
-    restored = wide.reshape(len(x), -1, x.shape[2])
-    last = np.pad(restored, ((0, 0), (0, x.shape[1] - restored.shape[1]), (0, 0)))  # zeros for an odd tail
+    last = wide.reshape(len(x), -1, x.shape[2])
+    last = np.pad(last, ((0, 0), (0, frames - last.shape[1]), (0, 0)))  # zeros for an odd tail
 
     if "lm_head" in p:
         return linear(last, **p["lm_head"])
-    if config.use_weighted_layer_sum:
-        last = weighted_layers(states, p["layer_weights"])  # a softmax of the weights, the first state included, (B, N, H)
+    if config.use_weighted_layer_sum:  # 09
+        last = weighted_layers(states, p["layer_weights"])  # shares by softmax, (B, N, H)
     counted = None if lengths is None else frame_mask(lengths, last.shape[1])
-    return linear(masked_mean(linear(last, **p["projector"]), counted), **p["classifier"])
+    pooled = masked_mean(linear(last, **p["projector"]), counted)
+    return linear(pooled, **p["classifier"])
 
 
 # %% [markdown]
@@ -170,20 +178,23 @@ for name, keys in variants.items():
 
 # %%
 def transformer_d(x, p, config, keys):
-    """SEW-D's.  (B, N, H) -> what goes into the first layer and what comes out of each."""
+    """SEW-D's.  (B, N, H) -> what goes into the first layer, and what comes out of each."""
     p, eps, act = p["encoder"], config.layer_norm_eps, activation(config.hidden_act)
     table, relative, states = None, None, [x]  # SEW-D does not normalise before its first layer
     if config.relative_attention:  # 07
         table = p["rel_embeddings"]["weight"]  # (2 span, H), one for all layers
-        table = layer_norm(table, **p["LayerNorm"], eps=eps) if config.normalizes_positions else table
-        relative = relative_positions(x.shape[1], buckets=config.position_buckets, max_distance=config.max_distance)
-    kind = {"heads": config.num_attention_heads, "pos_att_type": config.pos_att_type, "share_att_key": config.share_att_key}
+        if config.normalizes_positions:
+            table = layer_norm(table, **p["LayerNorm"], eps=eps)
+        sizes = {"buckets": config.position_buckets, "max_distance": config.max_distance}
+        relative = relative_positions(x.shape[1], **sizes)
+    kind = {"heads": config.num_attention_heads, "pos_att_type": config.pos_att_type}
+    kind |= {"share_att_key": config.share_att_key, "table": table, "relative": relative, "mask": keys}
     for layer in p["layer"]:
-        x, own, after = states[-1], layer["attention"], layer["output"]
-        context = disentangled_attention(x, own["self"], **kind, table=table, relative=relative, mask=keys)
-        y = layer_norm(linear(context, **own["output"]["dense"]) + x, **own["output"]["LayerNorm"], eps=eps)
-        f = linear(act(linear(y, **layer["intermediate"]["dense"])), **after["dense"])
-        states += [layer_norm(f + y, **after["LayerNorm"], eps=eps)]
+        x, inner, outer = states[-1], layer["attention"]["output"], layer["output"]
+        a = linear(disentangled_attention(x, layer["attention"]["self"], **kind), **inner["dense"])
+        y = layer_norm(a + x, **inner["LayerNorm"], eps=eps)
+        f = linear(act(linear(y, **layer["intermediate"]["dense"])), **outer["dense"])
+        states.append(layer_norm(f + y, **outer["LayerNorm"], eps=eps))
     return states
 
 
@@ -344,7 +355,7 @@ assert frame_mask(np.array([-1]), 11, masking="floor").sum() == 10
 # ## The answer
 #
 # The page above. A stack of convolutions, a norm, a projection; a mean and a wide convolution that halve the rate; layers that attend and
-# feed forward, with a norm behind each sum; a projection that restores the rate; and a head. Some sixty lines say all of it, for both families,
+# feed forward, with a norm behind each sum; a projection that restores the rate; and a head. Some seventy lines say all of it, for both families,
 # since each call is a notebook of its own.
 
 # %% [markdown]

@@ -1,12 +1,14 @@
 """The judge of the capstone in 15_sew_on_one_page: three cases of the conformance suite, and ``sewnp check``."""
 
+import atexit
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ CASES = ("sew-squeeze-2-rest-1-even-kernel", "sew-d-odd-buckets", "sew-weighted"
 
 def check_port(port: Callable[[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]], Any]) -> None:
     """port(inputs, weights, config): a case's inputs and weights by name, and its config.json -> its stages by name, logits among them."""
-    suite = Path(_suite().name)
+    suite = _suite()
     with TemporaryDirectory() as results:
         for case in CASES:
             there = suite / "cases" / case
@@ -39,14 +41,14 @@ def check_port(port: Callable[[dict[str, np.ndarray], dict[str, np.ndarray], dic
 
 
 @cache
-def _suite() -> TemporaryDirectory[str]:
+def _suite() -> Path:
     """As much of the suite as is needed, written once, in a folder that goes with this program."""
-    folder = TemporaryDirectory()
-    there, chosen = Path(folder.name), [case for case in cases.CASES if case.name in CASES]
+    there, chosen = Path(mkdtemp()), [case for case in cases.CASES if case.name in CASES]
+    atexit.register(shutil.rmtree, there, ignore_errors=True)
     entries = [write_case(case, there / layout.CASES_FOLDER / case.name, 0) for case in chosen]
     head = {"format": layout.FORMAT, "version": layout.FORMAT_VERSION}
     layout.write_lines(there / layout.MANIFEST, head | {"cases": entries})
-    return folder
+    return there
 
 
 def _called(case: str, port: Callable[..., Any], *arguments: Any) -> Any:
