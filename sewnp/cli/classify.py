@@ -3,7 +3,8 @@
 import argparse
 
 from sewnp.batch import Result, classify_many
-from sewnp.cli.clips import Clip, add_clips, add_threads, clips_of, for_each
+from sewnp.cli.clips import add_clips, add_threads, for_each
+from sewnp.cli.found import Clip, clips_of
 from sewnp.cli.output import show
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.errors import printable

@@ -10,12 +10,10 @@ from typing import BinaryIO, cast
 from sewnp.batch import Result, transcribe_many
 from sewnp.cli import live, whisper
 from sewnp.cli.clips import (
-    Clip,
     add_clips,
     add_format,
     add_jobs,
     add_threads,
-    clips_of,
     for_each,
     in_processes,
     probability,
@@ -23,6 +21,7 @@ from sewnp.cli.clips import (
     whole,
 )  # fmt: skip
 from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decoder, decoder_files
+from sewnp.cli.found import Clip, clips_of
 from sewnp.cli.long import add_window_options, check_window_options, window_options
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_inputs_stay, model_files, place
@@ -32,7 +31,7 @@ from sewnp.files import WRITING, check_writable, is_there, naming, path_name, wr
 from sewnp.loading import load
 from sewnp.long import Progress
 from sewnp.model import Model
-from sewnp.speech.audio import Audio
+from sewnp.speech.audio import Audio, is_standard_input
 from sewnp.speech.cues import Layout
 from sewnp.speech.formats import FORMATS, format_transcript, one_line
 
@@ -53,7 +52,8 @@ examples:
   sewnp transcribe speech/ -f all -o texts --jobs 4
   sewnp transcribe speech/ -f all -o texts --resume      what is not there yet
   arecord -d 3 -r 16000 -f S16_LE | sewnp transcribe -
-  arecord -r 16000 -f S16_LE | sewnp transcribe -        a line a segment, as each ends"""
+  arecord -r 16000 -f S16_LE | sewnp transcribe -        a line a segment, as each ends
+  ffmpeg -i talk.m4a -ac 1 -ar 16000 -f s16le - | sewnp transcribe --raw 16000 -"""
 
 ANSWERS = whisper.ANSWERS
 
@@ -139,9 +139,9 @@ def run(options: argparse.Namespace) -> int:
     model = load(options.model, threads=options.threads)
     alone = len(clips) == 1 and options.audio == [clips[0].audio]
 
-    source: Audio = "-"
+    source = Clip("-", "stdin", raw=options.raw).heard
     if alone and live.fits(options, model):
-        pipe, sound = live.listen()
+        pipe, sound = live.listen(options.raw)
         if sound is not None:
             confidence = live.transcribe(options, model, sound, decoder(options, model))
             if confidence is not None and confidence < options.min_confidence and not options.quiet:
@@ -190,7 +190,7 @@ def _doubt(doubtful: list[tuple[float, str]], count: int, model: str) -> str:
 
 
 def _results(
-    options: argparse.Namespace, count: int, model: Model, source: Audio, clips: Iterator[str], progress: Progress
+    options: argparse.Namespace, count: int, model: Model, source: Audio, clips: Iterator[Audio], progress: Progress
 ) -> Iterator[Result]:
     """The results of so many clips: in their order to standard output, as they are there to files.  source: what - is"""
     keywords = window_options(options) | {"decoder": decoder(options, model), "allow_truncated": options.allow_truncated}
@@ -198,7 +198,7 @@ def _results(
         keywords["progress"] = progress
     if many := in_processes(options.jobs, count, ordered=options.output_dir is None):
         return until_interrupted(transcribe_many(clips, model=model, **many, **keywords))
-    return transcribe_many((source if clip == "-" else clip for clip in clips), model=model, **keywords)
+    return transcribe_many((source if is_standard_input(clip) else clip for clip in clips), model=model, **keywords)
 
 
 def _check(options: argparse.Namespace, clips: list[Clip]) -> None:
