@@ -80,8 +80,9 @@ class Clip:
 def clips_of(options: argparse.Namespace) -> list[Clip]:
     """The clips that the arguments mean, in the order given; those of a folder or a pattern sorted by path.
 
-    A file that does not exist is a clip like others, whose error is reported in its turn.  Raises InputError, before any work is done, for a
-    folder without audio, a pattern that fits nothing, and a manifest that cannot be read.  Exits with status 2 where nothing is named.
+    A file that does not exist is a clip like others, whose error is reported in its turn.  What folders hold besides is for
+    :func:`tell_left_out`.  Raises InputError, before any work is done, for a folder without audio, a pattern that fits nothing, and a
+    manifest that cannot be read.  Exits with status 2 where nothing is named.
     """
     if not options.audio and options.manifest is None:
         options.refuse("the following arguments are required: AUDIO (or --manifest)")
@@ -89,17 +90,20 @@ def clips_of(options: argparse.Namespace) -> list[Clip]:
     skipped: Counter[str] = Counter()
     clips = [clip for argument in options.audio for clip in _meant(argument, suffixes, skipped)]
     clips += [] if options.manifest is None else _listed(options.manifest)
-    if skipped and not getattr(options, "quiet", False):
-        tell(_left_out(skipped))
+    options.left_out = skipped
     return clips if options.raw is None else [replace(clip, raw=options.raw) for clip in clips]
 
 
-def _left_out(skipped: Counter[str]) -> str:
-    """What is said once of files in folders that are no clips."""
+def tell_left_out(options: argparse.Namespace) -> None:
+    """Say once, when all arguments are known to be right, how many files of folders are no clips."""
+    skipped: Counter[str] = options.left_out
     count = skipped.total()
-    kinds = ", ".join(f"{n} {printable(suffix) if suffix else 'without suffix'}" for suffix, n in skipped.most_common(_MOST_KINDS))
-    more = ", ..." if len(skipped) > _MOST_KINDS else ""
-    return f"left out {count} {'file that is' if count == 1 else 'files that are'} no sound by name ({kinds}{more})"
+    if count:
+        kinds = ", ".join(
+            f"{n} {printable(suffix) if suffix else 'without suffix'}" for suffix, n in skipped.most_common(_MOST_KINDS)
+        )
+        more = ", ..." if len(skipped) > _MOST_KINDS else ""
+        tell(f"left out {count} {'file that is' if count == 1 else 'files that are'} no sound by name ({kinds}{more})")
 
 
 def _meant(argument: str, suffixes: Collection[str], skipped: Counter[str]) -> Iterator[Clip]:
