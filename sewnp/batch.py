@@ -20,7 +20,7 @@ from sewnp.errors import InputError, KindError, SewError, WorkerError, brief, ch
 from sewnp.fast.crew import LOOK
 from sewnp.jobs import UNSENDABLE, Answer, Job, Raised, work
 from sewnp.model import Model
-from sewnp.speech.audio import Audio, audio_name
+from sewnp.speech.audio import Audio, audio_name, is_standard_input
 from sewnp.speech.labels import Labels
 from sewnp.speech.transcript import Transcript
 
@@ -212,7 +212,7 @@ class _Pool:
             job.packed()
 
     def submit(self, job: Job, task: _Task) -> "Future[Any]":
-        if isinstance(task.audio, str) and task.audio == "-":
+        if is_standard_input(task.audio):
             self.here = self.here or ThreadPoolExecutor(1)
             return self.here.submit(work, job, task.audio)
         try:

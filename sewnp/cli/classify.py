@@ -3,7 +3,8 @@
 import argparse
 
 from sewnp.batch import Result, classify_many
-from sewnp.cli.clips import Clip, add_clips, add_threads, clips_of, for_each
+from sewnp.cli.clips import add_clips, add_threads, for_each
+from sewnp.cli.found import Clip, clips_of, tell_left_out
 from sewnp.cli.output import show
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.errors import printable
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Classify every clip -> exit status."""
     clips = clips_of(options)
+    tell_left_out(options)
     model = load(options.model, threads=options.threads)
     alone = options.audio == [clip.audio for clip in clips] and len(clips) == 1
 

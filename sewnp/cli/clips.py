@@ -1,78 +1,45 @@
-"""What the commands over clips share: which clips are meant, and the loop in which one bad clip does not stop the others."""
+"""What the commands over clips share: their arguments, and the loop in which one bad clip does not stop the others."""
 
 import argparse
 import errno
-import glob
-import os
 import re
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sewnp.batch import MOST_JOBS, Result, processes
+from sewnp.cli.found import RAW_SUFFIXES, Clip
 from sewnp.cli.output import OutputError, tell
-from sewnp.errors import AudioError, InputError, SewError, brief
+from sewnp.errors import AudioError, SewError, brief
 from sewnp.fast.crew import LARGEST_CREW
-from sewnp.files import check_regular, files_in, path_name
+from sewnp.files import check_regular
 from sewnp.loading import embedded
 from sewnp.long import Progress
-from sewnp.manifests import AUDIO, either, read_manifest
-
-SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".wave",
-        ".w64",
-        ".rf64",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aiff",
-        ".aif",
-        ".aifc",
-        ".caf",
-        ".au",
-        ".snd",
-        ".voc",
-    ]
-)
-"""What is audio in a folder.  A file named on its own may be called anything."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A recording, and what its results are called."""
-
-    audio: str
-    """A path, or - for standard input."""
-    name: str
-    """The results' path without suffix, relative to the folder of all results."""
-    named: bool = True
-    """Whether somebody has named this one, who may name a pipe.  In a folder, a pattern or a manifest it would keep the others waiting."""
-    problem: SewError | None = None
-    """Why it is none: a folder among the clips that cannot be read."""
+from sewnp.manifests import AUDIO, either
+from sewnp.speech.audio import HIGHEST_RATE, Audio
 
 
 def add_clips(parser: argparse.ArgumentParser, *, model: str) -> None:
-    """The arguments of a command over clips; read them with :func:`clips_of`."""
+    """The arguments of a command over clips; read them with :func:`~sewnp.cli.found.clips_of`."""
     parser.add_argument(
         "audio",
         nargs="*",
         metavar="AUDIO",
-        help="audio files (WAV, FLAC, OGG, MP3 ...), folders, which are searched for such files, patterns in quotes ('a/**/*.wav');"
-        " - reads standard input",
+        help="audio files (WAV, FLAC, OGG, MP3 ...; with ffmpeg on the PATH M4A, MP4, WebM ... too), folders, which are searched for such"
+        " files, patterns in quotes ('a/**/*.wav'); - reads standard input",
     )
     parser.add_argument(
         "--manifest",
         metavar="FILE",
         help="read paths from a file, relative to it: one a line; in .tsv, .csv, .jsonl and NeMo's .json the column"
         f" {either(AUDIO)}, in tables without such a header the first",
+    )
+    parser.add_argument(
+        "--raw",
+        type=whole(1, HIGHEST_RATE),
+        metavar="RATE",
+        help="the clips are samples without a header: 16-bit integers, signed, little-endian, one channel, RATE a second; of a"
+        f" folder those whose names end in {either(tuple(sorted(RAW_SUFFIXES)))}",
     )
     add_model(parser, default=model)
 
@@ -134,95 +101,6 @@ def add_format(parser: argparse.ArgumentParser, *choices: str, help: str) -> Non
     parser.add_argument(*names, choices=choices, default=choices[0], help=f"{help} (default: {choices[0]})")
 
 
-def clips_of(options: argparse.Namespace) -> list[Clip]:
-    """The clips that the arguments mean, in the order given; those of a folder or a pattern sorted by path.
-
-    A file that does not exist is a clip like others, whose error is reported in its turn.  Raises InputError, before any work is done, for a
-    folder without audio, a pattern that fits nothing, and a manifest that cannot be read.  Exits with status 2 where nothing is named.
-    """
-    if not options.audio and options.manifest is None:
-        options.refuse("the following arguments are required: AUDIO (or --manifest)")
-    named = [clip for argument in options.audio for clip in _meant(argument)]
-    return named + ([] if options.manifest is None else list(_listed(options.manifest)))
-
-
-def _meant(argument: str) -> Iterator[Clip]:
-    if argument == "-":
-        yield Clip("-", "stdin")
-    elif os.path.isdir(argument):
-        yield from _found(argument)
-    elif not os.path.lexists(argument) and glob.has_magic(argument):
-        paths = sorted({path for path in _fitting(argument) if not os.path.isdir(path)})
-        if not paths:
-            raise InputError(f"{path_name(argument)}: no file of that pattern")
-        parts = Path(argument).parts
-        fixed = Path(*parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))])
-        yield from (Clip(path, str(Path(path).relative_to(fixed).with_suffix("")), named=False) for path in paths)
-    else:
-        yield Clip(argument, Path(argument).stem)
-
-
-def _fitting(pattern: str) -> Iterator[str]:
-    """What glob.glob finds, but for a folder that is reached twice below a ``**``, by links to itself for instance: that one is searched once."""
-    parts = pattern.replace(os.altsep or os.sep, os.sep).split(os.sep)
-    if "**" not in parts:
-        yield from glob.glob(pattern)
-        return
-    place = parts.index("**")
-    outside, inside = os.sep.join(parts[:place]), os.sep.join(parts[place + 1 :]) or "*"
-    for base in glob.glob(outside) if outside else [os.sep * place]:
-        for folder in _folders(base):
-            yield from _fitting(os.path.join(glob.escape(folder), inside))
-
-
-def _folders(base: str) -> Iterator[str]:
-    """A folder and all folders in it, but for hidden ones, each once however many links lead there."""
-    around = Path(os.path.abspath(base)).parents  # which a link inside may lead back to
-    seen = {key for parent in around if (key := _identity(str(parent)))}
-    waiting, links = [base], deque[str]()
-    while waiting or links:
-        folder = waiting.pop() if waiting else links.popleft()  # links last: what has a path of its own is called by it
-        key = _identity(folder or ".")
-        if key is None or key in seen:
-            continue
-        seen.add(key)
-        yield folder
-        with suppress(OSError), os.scandir(folder or ".") as entries:  # one that may not be read is passed over, as by glob
-            for entry in entries:
-                if not entry.name.startswith(".") and os.path.isdir(entry.path):
-                    (links if entry.is_symlink() else waiting).append(os.path.join(folder, entry.name))
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    """What is the same for a folder by whatever path; None for what is not there."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _found(folder: str) -> Iterator[Clip]:
-    """The audio files in a folder and the folders in it, but for hidden ones; their results keep the folders' names."""
-    unread: list[Clip] = []
-    paths = files_in(folder, unread=lambda path, problem: unread.append(Clip(path, "", named=False, problem=problem)))
-    found = [path for path in paths if Path(path).suffix.lower() in SUFFIXES]
-    if not found:
-        raise (
-            unread[0].problem if unread and unread[0].problem else InputError(f"{path_name(folder)}: no audio files in this folder")
-        )
-    yield from unread
-    for path in found:
-        yield Clip(path, str(Path(path).relative_to(folder).with_suffix("")), named=False)
-
-
-def _listed(manifest: str) -> Iterator[Clip]:
-    """The clips of a manifest.  The results of a relative path keep its folders."""
-    for entry in read_manifest(manifest):
-        keeps = not os.path.isabs(entry.given) and ".." not in Path(entry.given).parts
-        yield Clip(str(entry.audio), os.path.splitext(entry.given)[0] if keeps else entry.audio.stem, named=False)
-
-
 class Bar:
     """A progress bar on standard error: of clips; of a single one, its seconds.  None where nobody watches."""
 
@@ -252,7 +130,7 @@ class Bar:
 
 def for_each(
     clips: Sequence[Clip],
-    run: Callable[[Iterator[str], Progress], Iterator[Result]],
+    run: Callable[[Iterator[Audio], Progress], Iterator[Result]],
     give: Callable[[Clip, Result], None],
     *,
     of: int,
@@ -275,7 +153,7 @@ def for_each(
             tell(f"error: {error}")
             progress.update()
 
-        def ready() -> Iterator[str]:
+        def ready() -> Iterator[Audio]:
             for clip in clips:
                 try:
                     if clip.problem is not None:
@@ -287,7 +165,7 @@ def for_each(
                     fail(error)
                 else:
                     sent.append(clip)
-                    yield clip.audio
+                    yield clip.heard
 
         for result in run(ready(), progress.reach):
             if result.error is not None:

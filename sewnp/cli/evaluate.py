@@ -17,7 +17,7 @@ from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_outputs, model_files
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.evaluation import (
-    NORMALIZATIONS,
+    NORMALIZERS,
     Evaluation,
     ResultsFile,
     Utterance,
@@ -66,9 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_allow_truncated(parser)
     parser.add_argument(
         "--normalize",
-        choices=tuple(NORMALIZATIONS),
+        "--normalizer",
+        choices=tuple(NORMALIZERS),
         default="basic",
-        help="basic: upper case, nothing but letters, digits and apostrophes; none: only white space (default: %(default)s)",
+        help="basic: upper case, nothing but letters, digits and apostrophes; none: only white space; english: whisper's rules, numbers in"
+        " digits (extra: whisper) (default: %(default)s)",
     )
     parser.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="a table by this column of the manifest too; may be repeated"
@@ -118,6 +120,7 @@ def _check(options: argparse.Namespace) -> None:
         options.refuse("argument --resume: expected with -o FOLDER, which holds the results")
     if options.task == "ctc":
         need("jiwer", "evaluate")
+        NORMALIZERS[options.normalize]("")  # which may need a package
         if options.plot:
             options.refuse("argument --plot: expected with --task classification, whose confusion matrix it draws")
         check_decoder_options(options)

@@ -1,6 +1,6 @@
 """The reports of ``sewnp evaluate`` as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sewnp.errors import brief, printable
@@ -8,6 +8,8 @@ from sewnp.files import path_name
 from sewnp.speech.formats import one_line
 
 _MOST = 5
+_MOST_CONFUSIONS = 10
+_NOTHING = "(nothing)"
 
 
 def ctc_table(report: Mapping[str, Any]) -> str:
@@ -15,6 +17,11 @@ def ctc_table(report: Mapping[str, Any]) -> str:
     lines = [*_head(report), f"texts compared after normalisation {brief(report['normalization'])}", ""]
     lines += [f"{'':<22} {'rate':>7}  {'95 % interval':>17} {'errors':>7} {'of':>7} {'subst.':>7} {'delet.':>7} {'insert.':>7}"]
     lines += [_rate(f"{name[:-1]} errors", report[name]) for name in ("words", "characters")]
+    words = report["words"]
+    lines += [
+        f"match errors (MER) {_percent(words['mer'])}, word information lost (WIL) {_percent(words['wil'])},"
+        f" preserved (WIP) {_percent(words['wip'])}"
+    ]
     lines += _outside(report["outside_vocabulary"])
     for column, groups in report["by"].items():
         lines += [
@@ -22,12 +29,26 @@ def ctc_table(report: Mapping[str, Any]) -> str:
             f"{printable(column):<22} {'clips':>7} {'words':>7}  {'word errors, 95 % interval':>27}  {'character errors, 95 % interval':>31}",
         ]
         lines += [_group(value, group) for value, group in groups.items()]
+    lines += _confusions(report["confusions"])
     if report["worst"]:
         lines += ["", "worst utterances (word errors of words)"]
     for bad in report["worst"][:_MOST]:
         lines += [f"  {path_name(bad['id'])}  {bad['word_errors']} of {bad['words']}"]
         lines += [f"    said   {one_line(bad['reference'])}", f"    heard  {one_line(bad['hypothesis'])}"]
     return "\n".join(lines) + "\n"
+
+
+def _confusions(confusions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each a row: what was said, what was heard in its place, how often."""
+    if not confusions:
+        return []
+    rows = [
+        (one_line(each["said"]) or _NOTHING, one_line(each["heard"]) or _NOTHING, each["count"])
+        for each in confusions[:_MOST_CONFUSIONS]
+    ]
+    said, heard = (max(len(row[i]) for row in [*rows, ("said", "heard")]) for i in (0, 1))
+    lines = ["", "the most frequent confusions of words", f"  {'said':<{said}}  {'heard':<{heard}}  times"]
+    return lines + [f"  {row[0]:<{said}}  {row[1]:<{heard}}  {row[2]:>5}" for row in rows]
 
 
 def classification_table(report: Mapping[str, Any]) -> str:

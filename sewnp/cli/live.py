@@ -10,7 +10,8 @@ from sewnp.errors import AudioError
 from sewnp.model import Model
 from sewnp.speech.audio import audio_name
 from sewnp.speech.formats import one_line
-from sewnp.speech.pipes import Arriving, Pipe, arriving
+from sewnp.speech.pipes import Arriving, Pipe, arriving, pcm
+from sewnp.speech.raw import HEAD, check_headless
 
 FEW = 10
 """Characters: a mean over fewer says little, a single word is often half heard."""
@@ -23,13 +24,16 @@ def fits(options: argparse.Namespace, model: Model) -> bool:
     return bool(options.audio == ["-"] and plain and segment)
 
 
-def listen() -> tuple[Pipe, Arriving | None]:
-    """Standard input, and the sound that arrives there; None, with nothing read, for what has an end."""
+def listen(raw: int | None = None) -> tuple[Pipe, Arriving | None]:
+    """Standard input, and the sound that arrives there; None, with nothing read, for what has an end.  raw: the rate of samples without a header"""
     name = audio_name("-")
     if sys.stdin is None:
         raise AudioError(f"{name}: closed")
     pipe = Pipe(name, sys.stdin.buffer)
-    return pipe, arriving(pipe)
+    if raw is None:
+        return pipe, arriving(pipe)
+    check_headless(name, pipe.ahead(0, HEAD))
+    return pipe, Arriving(raw, pcm(pipe))
 
 
 def transcribe(

@@ -10,12 +10,10 @@ from typing import BinaryIO, cast
 from sewnp.batch import Result, transcribe_many
 from sewnp.cli import live, whisper
 from sewnp.cli.clips import (
-    Clip,
     add_clips,
     add_format,
     add_jobs,
     add_threads,
-    clips_of,
     for_each,
     in_processes,
     probability,
@@ -23,6 +21,7 @@ from sewnp.cli.clips import (
     whole,
 )  # fmt: skip
 from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decoder, decoder_files
+from sewnp.cli.found import Clip, clips_of, tell_left_out
 from sewnp.cli.long import add_window_options, check_window_options, window_options
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_inputs_stay, model_files, place
@@ -32,7 +31,7 @@ from sewnp.files import WRITING, check_writable, is_there, naming, path_name, wr
 from sewnp.loading import load
 from sewnp.long import Progress
 from sewnp.model import Model
-from sewnp.speech.audio import Audio
+from sewnp.speech.audio import Audio, is_standard_input
 from sewnp.speech.cues import Layout
 from sewnp.speech.formats import FORMATS, format_transcript, one_line
 
@@ -53,7 +52,8 @@ examples:
   sewnp transcribe speech/ -f all -o texts --jobs 4
   sewnp transcribe speech/ -f all -o texts --resume      what is not there yet
   arecord -d 3 -r 16000 -f S16_LE | sewnp transcribe -
-  arecord -r 16000 -f S16_LE | sewnp transcribe -        a line a segment, as each ends"""
+  arecord -r 16000 -f S16_LE | sewnp transcribe -        a line a segment, as each ends
+  ffmpeg -i talk.m4a -ac 1 -ar 16000 -f s16le - | sewnp transcribe --raw 16000 -"""
 
 ANSWERS = whisper.ANSWERS
 
@@ -61,9 +61,9 @@ LOW = 0.85
 """Below lies speech that the embedded models do not know, above that which they were made for."""
 
 _LAYOUT = (
-    ("max_line_width", Layout.max_line_width, "characters in a line"),
-    ("max_line_count", Layout.max_line_count, "lines at a time"),
-    ("max_words_per_line", "any", "words at a time"),
+    ("max_line_width", "characters in a line"),
+    ("max_line_count", "lines at a time; with a width too, cues are filled up to both"),
+    ("max_words_per_line", "words at a time"),
 )
 
 
@@ -91,11 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what srt, vtt and tsv show at a time: a few words up to a pause, one word, or one character, which json then lists"
         " too (default: segment)",
     )
-    shown = parser.add_argument_group("subtitles", "What fits into a segment of srt and vtt.")
-    for name, default, what in _LAYOUT:
-        shown.add_argument(
-            f"--{name}", f"--{name.replace('_', '-')}", type=whole(1, 10**6), metavar="N", help=f"{what} (default: {default})"
-        )
+    shown = parser.add_argument_group("subtitles", "Whisper's options for the segments of srt and vtt.")
+    for name, what in _LAYOUT:
+        shown.add_argument(f"--{name}", f"--{name.replace('_', '-')}", type=whole(1, 10**6), metavar="N", help=what)
     shown.add_argument("--highlight_words", "--highlight-words", action="store_true", help="underline each word while it is said")
     add_jobs(parser, "transcribe")
     parser.add_argument("--resume", action="store_true", help="with -o: leave out the clips whose files are all there")
@@ -126,6 +124,9 @@ def run(options: argparse.Namespace) -> int:
     files: dict[Clip, list[Path]] = {}
     if options.output_dir is not None:
         files = _files(options, clips, formats, named)
+    if not options.quiet:
+        tell_left_out(options)
+    if options.output_dir is not None:
         todo = [clip for clip in clips if not (options.resume and clip in files and all(map(os.path.isfile, files[clip])))]
         if len(todo) < len(clips) and not options.quiet:
             tell(f"{len(clips) - len(todo)} of {len(clips)} clips were complete")
@@ -134,14 +135,14 @@ def run(options: argparse.Namespace) -> int:
         folder = Path(options.output_dir).parent if named else Path(options.output_dir)
         _make(folder)
         check_writable(folder)
-    given = {name: getattr(options, name) for name, *_ in _LAYOUT if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name, _ in _LAYOUT if getattr(options, name) is not None}
     layout = Layout(**given, highlight_words=options.highlight_words)
     model = load(options.model, threads=options.threads)
     alone = len(clips) == 1 and options.audio == [clips[0].audio]
 
-    source: Audio = "-"
+    source = Clip("-", "stdin", raw=options.raw).heard
     if alone and live.fits(options, model):
-        pipe, sound = live.listen()
+        pipe, sound = live.listen(options.raw)
         if sound is not None:
             confidence = live.transcribe(options, model, sound, decoder(options, model))
             if confidence is not None and confidence < options.min_confidence and not options.quiet:
@@ -190,7 +191,7 @@ def _doubt(doubtful: list[tuple[float, str]], count: int, model: str) -> str:
 
 
 def _results(
-    options: argparse.Namespace, count: int, model: Model, source: Audio, clips: Iterator[str], progress: Progress
+    options: argparse.Namespace, count: int, model: Model, source: Audio, clips: Iterator[Audio], progress: Progress
 ) -> Iterator[Result]:
     """The results of so many clips: in their order to standard output, as they are there to files.  source: what - is"""
     keywords = window_options(options) | {"decoder": decoder(options, model), "allow_truncated": options.allow_truncated}
@@ -198,7 +199,7 @@ def _results(
         keywords["progress"] = progress
     if many := in_processes(options.jobs, count, ordered=options.output_dir is None):
         return until_interrupted(transcribe_many(clips, model=model, **many, **keywords))
-    return transcribe_many((source if clip == "-" else clip for clip in clips), model=model, **keywords)
+    return transcribe_many((source if is_standard_input(clip) else clip for clip in clips), model=model, **keywords)
 
 
 def _check(options: argparse.Namespace, clips: list[Clip]) -> None:

@@ -10,8 +10,18 @@ comparable (:mod:`~sewnp.evaluation.normalization`), their differences counted (
 Counts(hits=2, substitutions=1, deletions=0, insertions=1)
 """
 
-from sewnp.evaluation.measures import Counts, ErrorRate, bootstrap_interval, count_characters, count_words, error_rate
-from sewnp.evaluation.normalization import NORMALIZATIONS
+from sewnp.evaluation.measures import (
+    Counts,
+    ErrorRate,
+    MatchMeasures,
+    bootstrap_interval,
+    count_characters,
+    count_words,
+    error_rate,
+    match_measures,
+    word_differences,
+)
+from sewnp.evaluation.normalization import NORMALIZATIONS, NORMALIZERS
 from sewnp.evaluation.report import classification_report, ctc_report
 from sewnp.evaluation.results import Recognition, ResultsFile
 from sewnp.evaluation.run import Evaluation, evaluate, recognizer
@@ -19,9 +29,11 @@ from sewnp.evaluation.utterances import Task, Utterance, check_columns, read_tes
 
 __all__ = [
     "NORMALIZATIONS",
+    "NORMALIZERS",
     "Counts",
     "ErrorRate",
     "Evaluation",
+    "MatchMeasures",
     "Recognition",
     "ResultsFile",
     "Task",
@@ -34,6 +46,8 @@ __all__ = [
     "ctc_report",
     "error_rate",
     "evaluate",
+    "match_measures",
     "read_test_set",
     "recognizer",
+    "word_differences",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,17 @@ class Counts(NamedTuple):
         return self.hits + self.substitutions + self.deletions
 
 
+class MatchMeasures(NamedTuple):
+    """What else is said of a set's words: Morris, Maier and Green (2004), "From WER and RIL to MER and WIL", Interspeech.  Of 0 to 1 each."""
+
+    mer: float
+    """Match error rate: errors per hit or error."""
+    wil: float
+    """Word information lost: 1 - wip."""
+    wip: float
+    """Word information preserved: the share of hits in the references times that in the hypotheses."""
+
+
 @dataclass(frozen=True)
 class ErrorRate:
     """The error rate of a whole set: all errors over all words (or characters), not the mean of the utterances' rates."""
@@ -67,6 +79,38 @@ def count_characters(reference: str, hypothesis: str) -> Counts:
     """Character errors of one utterance, by jiwer; the spaces between words count too.  Raises DependencyError without jiwer."""
     counted = need("jiwer", "evaluate").process_characters(reference, hypothesis)
     return Counts(counted.hits, counted.substitutions, counted.deletions, counted.insertions)
+
+
+def match_measures(counts: Sequence[Counts]) -> MatchMeasures:
+    """MER, WIL and WIP of a set from the counts of its utterances, summed as jiwer does.  Raises InputError where the references have no words.
+
+    >>> match_measures([count_words("hello world", "hello duck"), count_words("i like monthy python", "i like python")])
+    MatchMeasures(mer=0.3333333333333333, wil=0.4666666666666667, wip=0.5333333333333333)
+    """
+    hits, errors, said = (sum(getattr(c, name) for c in counts) for name in ("hits", "errors", "length"))
+    heard = sum(c.hits + c.substitutions + c.insertions for c in counts)
+    if not said:
+        raise InputError("counts: expected references with at least one word, counted none")
+    preserved = hits / said * (hits / heard) if heard else 0.0
+    return MatchMeasures(errors / (hits + errors), 1 - preserved, preserved)
+
+
+def word_differences(reference: str, hypothesis: str) -> list[tuple[str, str]]:
+    """The words that differ, (said, heard), by jiwer's alignment; nothing was said of an insertion, and nothing heard of a deletion: "".
+
+    >>> word_differences("one two three four", "one too four five")
+    [('two', 'too'), ('three', ''), ('', 'five')]
+
+    Raises DependencyError without jiwer.
+    """
+    counted = need("jiwer", "evaluate").process_words(reference, hypothesis)
+    said, heard = counted.references[0], counted.hypotheses[0]
+    pairs: list[tuple[str, str]] = []
+    for chunk in counted.alignments[0]:
+        if chunk.type != "equal":
+            sides = said[chunk.ref_start_idx : chunk.ref_end_idx], heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+            pairs += zip_longest(*sides, fillvalue="")
+    return pairs
 
 
 def error_rate(counts: Sequence[Counts]) -> ErrorRate:

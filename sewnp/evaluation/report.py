@@ -10,14 +10,28 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 from sewnp.errors import EvaluationError, InputError, brief, few
-from sewnp.evaluation.measures import LEVEL, RESAMPLES, SEED, Counts, bootstrap_interval, count_characters, count_words, error_rate
-from sewnp.evaluation.normalization import NORMALIZATIONS
+from sewnp.evaluation.measures import (
+    LEVEL,
+    RESAMPLES,
+    SEED,
+    Counts,
+    bootstrap_interval,
+    count_characters,
+    count_words,
+    error_rate,
+    match_measures,
+    word_differences,
+)
+from sewnp.evaluation.normalization import NORMALIZATIONS, NORMALIZERS
 from sewnp.evaluation.results import Recognition
 from sewnp.evaluation.run import Evaluation
 from sewnp.evaluation.utterances import Utterance, check_columns
 
 WORST = 10
 """How many of the worst utterances are listed."""
+
+CONFUSIONS = 50
+"""How many of the most frequent confusions are."""
 
 Heard: TypeAlias = tuple[Utterance, Recognition]
 
@@ -27,30 +41,35 @@ def ctc_report(
 ) -> dict[str, Any]:
     """Word and character error rates.  spellable: the vocabulary's characters, to count those of the references that it lacks.
 
-    Beside the common keys: ``normalization``; ``words`` and ``characters``, each an :class:`ErrorRate`; ``outside_vocabulary``; ``worst``,
-    the utterances with the most word errors, of equals with the most character errors.
+    Beside the common keys: ``normalization``; ``words`` and ``characters``, each an :class:`ErrorRate`, words with :class:`MatchMeasures`;
+    ``outside_vocabulary``, empty where numbers become digits, so that nobody knows how they will be spelled; ``confusions``, the most
+    frequent of what was said and what was heard in its place, "" for nothing; ``worst``, the utterances with the most word errors, of
+    equals with the most character errors.
 
     Raises EvaluationError for a set of which nothing could be run, whose references have no words, or not one character that the
     vocabulary can spell, and for a column that no utterance has; InputError for an unknown normalisation; DependencyError without jiwer.
     """
-    if normalization not in NORMALIZATIONS:
-        raise InputError(f"normalization: expected one of {', '.join(NORMALIZATIONS)}, found {brief(normalization)}")
-    normalize = NORMALIZATIONS[normalization]
+    if normalization not in NORMALIZERS:
+        raise InputError(f"normalization: expected one of {', '.join(NORMALIZERS)}, found {brief(normalization)}")
+    normalize = NORMALIZERS[normalization]
     texts = [(normalize(utterance.reference), normalize(result.hypothesis)) for utterance, result in evaluation.heard]
     _check_heard(evaluation)
-    outside = _outside_vocabulary([reference for reference, _ in texts], {c for token in spellable for c in normalize(token)})
+    references = [reference for reference, _ in texts]
+    learned = normalization in NORMALIZATIONS  # by others a text may become what no vocabulary spells
+    known = {c for token in spellable for c in normalize(token)} if learned else set("".join(references))
+    outside = _outside_vocabulary(references, known)
     words = [count_words(*pair) for pair in texts]
     characters = [count_characters(*pair) for pair in texts]
 
     def rates(chosen: Sequence[int]) -> dict[str, Any]:
         return {
-            "words": error_rate([words[i] for i in chosen]).to_dict(),
+            "words": error_rate([words[i] for i in chosen]).to_dict() | match_measures([words[i] for i in chosen])._asdict(),
             "characters": error_rate([characters[i] for i in chosen]).to_dict(),
         }
 
     order = sorted(range(len(texts)), key=lambda i: (-words[i].errors, -characters[i].errors))
     worst = [_bad(evaluation.heard[i][0].id, words[i], characters[i], texts[i]) for i in order[:WORST] if characters[i].errors]
-    whole = {"normalization": normalization} | rates(range(len(texts)))
+    whole = {"normalization": normalization} | rates(range(len(texts))) | {"confusions": _confusions(texts)}
     groups = _by(evaluation.heard, by, lambda chosen: _with_words(chosen, words, rates))
     return _common(evaluation) | whole | {"outside_vocabulary": outside, "by": groups, "worst": worst}
 
@@ -116,6 +135,13 @@ def _outside_vocabulary(references: Sequence[str], spellable: set[str]) -> dict[
     if total.total() == spoken:
         raise EvaluationError(f"the model's vocabulary has not one character of the references, which hold {few(total)}")
     return {"clips": sum(bool(counter) for counter in missing), "characters": dict(total.most_common())}
+
+
+def _confusions(texts: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The most frequent differences of words; of equals in the order of the alphabet."""
+    counted = Counter(pair for texts_of_one in texts for pair in word_differences(*texts_of_one))
+    ordered = sorted(counted.items(), key=lambda each: (-each[1], each[0]))
+    return [{"said": said, "heard": heard, "count": count} for (said, heard), count in ordered[:CONFUSIONS]]
 
 
 def _by(heard: Sequence[Heard], columns: Sequence[str], figures: Callable[[Sequence[int]], dict[str, Any]]) -> dict[str, Any]:

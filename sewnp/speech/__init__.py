@@ -20,7 +20,7 @@ array([[-1.225,  0.   ,  1.225]], dtype=float32)
 """
 
 from sewnp.speech.alignment import Alignment, align_logits, text_tokens
-from sewnp.speech.audio import as_waveform, mono
+from sewnp.speech.audio import RawAudio, as_waveform, mono
 from sewnp.speech.cues import Layout
 from sewnp.speech.features import FeatureExtractor, Features
 from sewnp.speech.formats import Cue, format_transcript, subtitles
@@ -46,6 +46,7 @@ __all__ = [
     "Layout",
     "Offsets",
     "OwnKeys",
+    "RawAudio",
     "Recording",
     "Segment",
     "Span",

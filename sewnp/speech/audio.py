@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import numpy as np
@@ -18,6 +19,15 @@ AudioFile: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A path, "-" for standard input, or a file open for reading bytes."""
 
 
+@dataclass(frozen=True)
+class RawAudio:
+    """A file of samples without a header: 16-bit integers, signed, little-endian, of one channel (``ffmpeg -f s16le -ac 1``)."""
+
+    audio: AudioFile
+    sampling_rate: int
+    """Hz."""
+
+
 class HasArray(Protocol):
     """Another library's array of samples: a tensor, a series."""
 
@@ -31,7 +41,7 @@ class HasDLPack(Protocol):
     def __dlpack_device__(self) -> Any: ...
 
 
-Audio: TypeAlias = AudioFile | bytes | bytearray | memoryview | Samples | HasArray | HasDLPack | Mapping[str, Any]
+Audio: TypeAlias = AudioFile | RawAudio | bytes | bytearray | memoryview | Samples | HasArray | HasDLPack | Mapping[str, Any]
 """What a user gives: a file, the bytes of one, samples, or a dict of samples and their rate."""
 
 HIGHEST_RATE = 1_000_000
@@ -127,8 +137,15 @@ def finite(name: str, blocks: Iterable[Array], *, least: int = 1) -> Iterator[Ar
         raise AudioError(f"{name}: {bad} of {count} samples are {what}, the first at sample {first}")
 
 
+def is_standard_input(audio: object) -> bool:
+    """Whether a clip is what this process alone can read."""
+    return is_standard_input(audio.audio) if isinstance(audio, RawAudio) else isinstance(audio, str) and audio == "-"
+
+
 def audio_name(audio: object) -> str:
     """What to call audio in messages: a path, an open file, bytes, or samples."""
+    if isinstance(audio, RawAudio):
+        return audio_name(audio.audio)
     if isinstance(audio, str | os.PathLike):
         return "standard input" if audio == "-" else path_name(audio)
     if isinstance(audio, bytes | bytearray | memoryview):

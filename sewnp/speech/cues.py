@@ -23,15 +23,20 @@ PAUSE = 0.5
 """Seconds without a word that end a cue."""
 
 
+LONG_PAUSE = 3.0
+"""Seconds from the beginning of one word to that of the next that end a cue of whisper's which is filled up to its limits."""
+
+
 @dataclass(frozen=True)
 class Layout:
-    """What fits into a cue.  The names are those of whisper's command."""
+    """What fits into a cue, by the options of whisper's command; with any limit, cues are cut as whisper's writers cut them."""
 
-    max_line_width: int = LINE
+    max_line_width: int | None = None
     """Characters; a longer word has a line of its own."""
-    max_line_count: int = LINES
+    max_line_count: int | None = None
+    """Lines.  With a width too, cues are filled up to both, whatever segments their words are of."""
     max_words_per_line: int | None = None
-    """As in whisper, words that a cue has at most."""
+    """Words that a cue has at most, as in whisper; without effect where cues are filled."""
     highlight_words: bool = False
     """Whether each word is underlined while it is said: a cue of subtitles then becomes several of one text."""
 
@@ -46,7 +51,7 @@ PLAIN = Layout()
 W = TypeVar("W", bound=Timed)
 
 
-def cut(words: Sequence[W], layout: Layout = PLAIN) -> list[list[W]]:
+def cut(words: Sequence[W]) -> list[list[W]]:
     """Words in the order of time -> cues, each of at least one word; none is lost and none moved.
 
     A cue ends at a pause of PAUSE seconds.  One that would be too long, in characters or in seconds, ends at the longest gap of its
@@ -59,34 +64,58 @@ def cut(words: Sequence[W], layout: Layout = PLAIN) -> list[list[W]]:
             cues.append(current)
             current = []
         current.append(word)
-        if not _fits(current, layout):
-            place = _best_break(current, layout)
+        if not _fits(current):
+            place = _best_break(current)
             cues.append(current[:place])
             current = current[place:]
     return [*cues, current] if current else cues
 
 
-def lines(words: Sequence[Timed], layout: Layout = PLAIN) -> list[str]:
-    """The lines that show a cue, each as full as the layout allows."""
-    filled: list[str] = []
+def lines(words: Sequence[W], width: int = LINE) -> list[list[W]]:
+    """The words of each line of a cue, as many as fit."""
+    filled: list[list[W]] = []
     for word in words:
-        if filled and len(filled[-1]) + 1 + len(word.text) <= layout.max_line_width:
-            filled[-1] += f" {word.text}"
+        if filled and _has_room(filled[-1], word, width):
+            filled[-1].append(word)
         else:
-            filled.append(word.text)
+            filled.append([word])
     return filled
 
 
-def _fits(words: Sequence[Timed], layout: Layout) -> bool:
-    if len(words) == 1:
-        return True
-    few = layout.max_words_per_line is None or len(words) <= layout.max_words_per_line
-    return few and words[-1].end - words[0].start <= LONGEST and len(lines(words, layout)) <= layout.max_line_count
+def shown(words: Sequence[W], layout: Layout = PLAIN) -> list[list[list[W]]]:
+    """The words of each line of each cue of subtitles: the segments of :func:`cut`, or what whisper's writers make of these."""
+    segments = cut(words)
+    width, count, most = layout.max_line_width, layout.max_line_count, layout.max_words_per_line
+    if (width, count, most) == (None, None, None):
+        return [lines(segment) for segment in segments]
+    fills = width is not None and count is not None
+    cues: list[list[list[W]]] = []
+    last: W | None = None
+    for segment in segments:
+        for i, word in enumerate(segment):
+            long_pause = fills and last is not None and word.start - last.start > LONG_PAUSE
+            begins = not fills and i % (most or len(segment)) == 0
+            if last is None or begins:
+                cues.append([[word]])
+            elif not long_pause and (width is None or _has_room(cues[-1][-1], word, width)):
+                cues[-1][-1].append(word)
+            elif fills and (long_pause or len(cues[-1]) >= (count or 1)):
+                cues.append([[word]])
+            else:
+                cues[-1].append([word])
+            last = word
+    return cues
 
 
-def _best_break(words: Sequence[Timed], layout: Layout) -> int:
+def _has_room(line: Sequence[Timed], word: Timed, width: int) -> bool:
+    return sum(len(each.text) + 1 for each in line) + len(word.text) <= width
+
+
+def _fits(words: Sequence[Timed]) -> bool:
+    return len(words) == 1 or (words[-1].end - words[0].start <= LONGEST and len(lines(words)) <= LINES)
+
+
+def _best_break(words: Sequence[Timed]) -> int:
     """Which word to begin the next cue with: in the second half, the one after the longest gap whose cue fits; of equals the last."""
-    if layout.max_words_per_line is not None and len(words) > layout.max_words_per_line:
-        return len(words) - 1  # as many words as were asked for
-    places = (i for i in range(max(1, len(words) // 2), len(words)) if _fits(words[i:], layout))
+    places = (i for i in range(max(1, len(words) // 2), len(words)) if _fits(words[i:]))
     return max(places, key=lambda i: (words[i].start - words[i - 1].end, i))

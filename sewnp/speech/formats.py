@@ -35,24 +35,25 @@ def subtitles(transcript: Transcript, timestamps: Timestamps = "segment", layout
     """The cues of a transcript: its segments, its words, or its characters one by one, in the order of time, none over another.
 
     A segment stays for 5/6 of a second at least where the next leaves it the time and the recording lasts so long.  Words and characters
-    have their own times.  layout: what fits into a segment's cue.  Text that would break the file is made harmless: line breaks become
-    spaces, and ``-->`` becomes ``->``.
+    have their own times.  layout: how words become cues, as whisper's writers would cut them.  Text that would break the file is made
+    harmless: line breaks become spaces, and ``-->`` becomes ``->``.
     Raises InputError for timestamps of another name.
     """
     kinds: dict[str, Sequence[Timed]] = {"segment": transcript.words, "word": transcript.words, "char": transcript.characters}
     if timestamps not in kinds:
         raise InputError(f"timestamps: expected one of {tuple(kinds)}, found {brief(timestamps)}")
     clean = _printable(kinds[timestamps])
-    units = cues.cut(clean, layout) if timestamps == "segment" else [[unit] for unit in clean]
+    lined = cues.shown(clean, layout) if timestamps == "segment" else [[[unit]] for unit in clean]
+    units = [[unit for line in lines for unit in line] for lines in lined]
     shortest = cues.SHORTEST if timestamps == "segment" else 0.0
     made: list[Cue] = []
-    for unit, following in zip_longest(units, units[1:]):
+    for lines, unit, following in zip_longest(lined, units, units[1:]):
         limit = transcript.duration if following is None else following[0].start
         until = max(unit[-1].end, min(unit[0].start + shortest, limit))
         start = max(_milliseconds(unit[0].start), made[-1].end if made else 0)
         # two words may begin within a millisecond, but no cue is shown for none
         end = max(_milliseconds(until if following is None else min(until, limit)), start + 1)
-        made.append(Cue(start, end, tuple(cues.lines(unit, layout))))
+        made.append(Cue(start, end, tuple(" ".join(word.text for word in line) for line in lines)))
     if layout.highlight_words and timestamps == "segment":
         return [shown for cue, unit in zip(made, units, strict=True) for shown in _highlighted(cue, unit)]
     return made

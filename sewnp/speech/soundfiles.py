@@ -2,7 +2,7 @@
 
 libsndfile (http://libsndfile.github.io/libsndfile/) decodes WAV, FLAC, OGG, MP3, AIFF, CAF and more.  It is lenient: a file cut short is often
 read up to the cut as if nothing had happened.  So :mod:`~sewnp.speech.containers` looks first what there is to be decoded, and what comes out is
-counted.
+counted.  Formats that it does not know, M4A for one, are decoded by ffmpeg (:mod:`~sewnp.speech.ffmpeg`).
 """
 
 import re
@@ -17,6 +17,7 @@ from sewnp.speech.audio import HIGHEST_RATE, finite, mono
 from sewnp.speech.chatter import overheard
 from sewnp.speech.containers import Broken, Piece, Source, View, recordings
 from sewnp.speech.containers.source import short_of
+from sewnp.speech.ffmpeg import decoding
 from sewnp.speech.resampling import resampled, too_long
 from sewnp.types import Array
 
@@ -80,6 +81,9 @@ class SoundFile:
         """One recording.  Blocks (n,), float32, mono, at the target rate; what is missing is an error, or a flaw more."""
         import soundfile  # a tenth of a second to import, and arrays need none of it
 
+        if piece.demuxer:
+            yield from self._through_ffmpeg(piece, flaws)
+            return
         if not any(map(len, piece.parts)):
             return
         view = View(self._file, piece.parts, endless=piece.endless)
@@ -93,10 +97,7 @@ class SoundFile:
             if known and _unfolds(promised * sound.channels, size):
                 promise = f"{promised:,} samples in {sound.channels} channels, out of {size:,} bytes"
                 raise AudioError(f"{self.name}: too large to decode in memory, or its header is damaged: {promise}")
-            if rate > HIGHEST_RATE:
-                raise AudioError(f"{self.name}: expected a sampling rate up to {HIGHEST_RATE} Hz, found {rate} in the header")
-            if problem := too_long(rate, target):
-                raise AudioError(f"{self.name}: {problem}")
+            self._check_rate(rate)
             if known:
                 _check_unfolding(self.name, promised, rate, target, size)
             found = 0
@@ -117,6 +118,24 @@ class SoundFile:
                 self._judge("" if piece.flaw else missing, flaws)
 
             yield from resampled(heard(), rate, target)
+
+    def _through_ffmpeg(self, piece: Piece, flaws: list[str]) -> Iterator[Array]:
+        """The same, of a format that libsndfile does not know."""
+        with reading(self.name), decoding(self.name, self._file, piece.demuxer) as sound:
+            self._check_rate(sound.rate)
+
+            def heard() -> Iterator[Array]:
+                yield from finite(self.name, map(mono, sound.blocks()), least=0)
+                problem = sound.problem()
+                self._judge(f"damaged or cut short (ffmpeg: {problem})" if problem and not piece.flaw else "", flaws)
+
+            yield from resampled(heard(), sound.rate, self._target)
+
+    def _check_rate(self, rate: int) -> None:
+        if rate > HIGHEST_RATE:
+            raise AudioError(f"{self.name}: expected a sampling rate up to {HIGHEST_RATE} Hz, found {rate} in the header")
+        if problem := too_long(rate, self._target):
+            raise AudioError(f"{self.name}: {problem}")
 
     def _judge(self, flaw: str, flaws: list[str]) -> None:
         """Refuse what has a flaw, or remember it."""

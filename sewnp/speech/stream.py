@@ -17,9 +17,10 @@ import numpy as np
 
 from sewnp.errors import AudioError, InputError, SewError
 from sewnp.files import naming
-from sewnp.speech.audio import Audio, AudioFile, as_waveform, audio_name, check_rate
+from sewnp.speech.audio import Audio, AudioFile, RawAudio, as_waveform, audio_name, check_rate
 from sewnp.speech.given import check_one, samples, unwrapped
-from sewnp.speech.resampling import resample
+from sewnp.speech.raw import RawFile
+from sewnp.speech.resampling import resample, too_long
 from sewnp.speech.soundfiles import SoundFile, reading
 from sewnp.types import Array
 
@@ -61,11 +62,11 @@ def open_recording(
 ) -> Iterator[Recording]:
     """Sound from wherever it is, at ``target`` Hz, for the time of a ``with``.
 
-    audio: a path, a file object open for reading bytes, ``"-"`` for standard input, the bytes of a file, samples (n,), or a dict of such
-    samples, ``"array"`` or ``"raw"``, and their ``"sampling_rate"``.  sampling_rate: of samples, in Hz, by default ``target``, with an
-    AudioWarning where they are integers.  Files are read where they are; what is not a file on disk is first copied, in memory where it is short and
-    else into a temporary file, which is gone after the ``with``.  Channels are averaged, any rate is resampled, and recordings that were
-    joined in one file are read one after the other.
+    audio: a path, a file object open for reading bytes, ``"-"`` for standard input, one of these in a :class:`RawAudio`, the bytes of a file,
+    samples (n,), or a dict of such samples, ``"array"`` or ``"raw"``, and their ``"sampling_rate"``.  sampling_rate: of samples, in Hz, by
+    default ``target``, with an AudioWarning where they are integers.  Files are read where they are; what is not a file on disk is first
+    copied, in memory where it is short and else into a temporary file, which is gone after the ``with``.  Channels are averaged, any rate
+    is resampled, and recordings that were joined in one file are read one after the other.
 
     allow_truncated: use what there is of a file that was cut short or is damaged, with an AudioWarning that says what is missing.
 
@@ -75,7 +76,15 @@ def open_recording(
     target, name = check_rate("sampling_rate", target), audio_name(audio)
     check_one(audio)
     audio, sampling_rate = unwrapped(audio, sampling_rate)
-    if isinstance(audio, str | os.PathLike) or hasattr(audio, "read"):
+    if isinstance(audio, RawAudio):
+        if sampling_rate is not None:
+            raise InputError("sampling_rate: expected none beside the one of a RawAudio")
+        rate = check_rate("sampling_rate", audio.sampling_rate)
+        if problem := too_long(rate, target):
+            raise AudioError(f"{name}: {problem}")
+        with _opened(name, audio.audio) as file:
+            yield Recording(name, RawFile(name, file, rate, target, allow_truncated=allow_truncated).blocks)
+    elif isinstance(audio, str | os.PathLike) or hasattr(audio, "read"):
         if sampling_rate is not None:
             raise InputError("sampling_rate: expected only with samples; a file says its own rate")
         with _opened(name, cast(AudioFile, audio)) as file:

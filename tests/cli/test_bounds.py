@@ -20,7 +20,7 @@ import sewnp
 from sewnp import inputs
 from sewnp.batch import processes
 from sewnp.cli import main
-from sewnp.cli.clips import clips_of
+from sewnp.cli.found import clips_of
 from sewnp.costs import attention_bytes
 from sewnp.decoding import BeamSearch
 from sewnp.errors import ConfigError, EvaluationError, InputError, ManifestError, TraceError
@@ -163,7 +163,7 @@ def maze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_pattern_searches_each_folder_once(pattern: str, found: list[str], maze: Path) -> None:
-    options = argparse.Namespace(audio=[pattern.format(maze=maze)], manifest=None)
+    options = argparse.Namespace(audio=[pattern.format(maze=maze)], manifest=None, raw=None)
     assert [clip.audio for clip in clips_of(options)] == [path.format(maze=maze) for path in found]
 
 
@@ -174,7 +174,7 @@ def test_without_links_a_pattern_finds_what_glob_finds(tmp_path: Path) -> None:
     for pattern in ("**/*.wav", "**", "*/**/*.wav", "**/?.wav", "**/l/**/*.wav", "**/**/*.wav", "a/**", "**/[a-d].wav", "k/**/**"):
         path = f"{tmp_path}/{pattern}"
         expected = sorted({found for found in glob.glob(path, recursive=True) if not os.path.isdir(found)})
-        assert [clip.audio for clip in clips_of(argparse.Namespace(audio=[path], manifest=None))] == expected
+        assert [clip.audio for clip in clips_of(argparse.Namespace(audio=[path], manifest=None, raw=None))] == expected
 
 
 # --- texts and tables ---------------------------------------------------------------------------------------------------------------

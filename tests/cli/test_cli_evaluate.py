@@ -43,6 +43,9 @@ def test_a_table(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert words.split()[-5:] == ["1", "23", "0", "1", "0"]
     assert "1 references hold characters that the vocabulary lacks, each a sure error: 'É' 1" in lines
     assert any(line.startswith("bob") and line.split()[1:3] == ["2", "16"] for line in lines)
+    place = lines.index("the most frequent confusions of words")
+    assert lines[place + 1 : place + 3] == ["  said  heard      times", "  É     (nothing)      1"]
+    assert "match errors (MER) 4.3 %, word information lost (WIL) 4.3 %, preserved (WIP) 95.7 %" in lines
     assert "    said   THREE É ONE FOUR ONE FIVE NINE" in lines
     assert "    heard  THREE ONE FOUR ONE FIVE NINE" in lines
 

@@ -1,12 +1,26 @@
 """Errors counted by jiwer against a naive edit distance, and intervals against what is known of them."""
 
+import sys
+from types import ModuleType
+
+import jiwer
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sewnp.errors import InputError
-from sewnp.evaluation import NORMALIZATIONS, Counts, bootstrap_interval, count_characters, count_words, error_rate
+from sewnp.errors import DependencyError, InputError
+from sewnp.evaluation import (
+    NORMALIZATIONS,
+    NORMALIZERS,
+    Counts,
+    bootstrap_interval,
+    count_characters,
+    count_words,
+    error_rate,
+    match_measures,
+    word_differences,
+)
 
 few = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -50,6 +64,54 @@ def test_a_sets_rate_is_all_errors_over_all_words():
     assert rate.rate == 0.5
     assert rate.low <= rate.rate <= rate.high
     assert rate.to_dict()["rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("references", "hypotheses", "wer", "mer", "wil", "wip"),
+    [  # as jiwer's pages and tests print them
+        (["hello world", "i like monthy python"], ["hello duck", "i like python"], 33.33, 33.33, 46.67, 53.33),
+        (
+            ["short one here", "quite a bit of longer sentence"],
+            ["shoe order one", "quite bit of an even longest sentence here"],
+            88.89,
+            61.54,
+            74.75,
+            25.25,
+        ),
+        (["This is a test"], ["This is a test"], 0, 0, 0, 100),
+        (["This is a test"], [""], 100, 100, 100, 0),
+        (["This is a test"], ["This test"], 50, 50, 50, 50),
+    ],
+)
+def test_match_measures_are_jiwers(references, hypotheses, wer, mer, wil, wip):
+    counts = [count_words(*pair) for pair in zip(references, hypotheses, strict=True)]
+    found = match_measures(counts)
+    assert [round(100 * each, 2) for each in (error_rate(counts).rate, *found)] == [wer, mer, wil, wip]
+    theirs = jiwer.process_words(references, hypotheses)
+    assert found == pytest.approx((theirs.mer, theirs.wil, theirs.wip))
+
+
+def test_match_measures_of_nothing_said():
+    with pytest.raises(InputError, match="at least one word"):
+        match_measures([Counts(0, 0, 0, 2)])
+
+
+@few
+@given(texts, texts)
+def test_differences_are_the_errors_of_the_counts(reference, hypothesis):
+    pairs, counts = word_differences(reference, hypothesis), count_words(reference, hypothesis)
+    kinds = (
+        [all(pair) for pair in pairs].count(True),
+        [heard for _, heard in pairs].count(""),
+        [said for said, _ in pairs].count(""),
+    )
+    assert kinds == counts[1:]
+    assert all(said != heard for said, heard in pairs)
+
+
+def test_differences_in_their_order():
+    said, heard = "short one here a b", "shoe order one here c d a"
+    assert word_differences(said, heard) == [("", "shoe"), ("short", "order"), ("", "c"), ("", "d"), ("b", "")]
 
 
 def test_the_interval_is_that_of_a_mean():
@@ -111,3 +173,32 @@ def test_basic_normalisation(text, basic):
 
 def test_no_normalisation_tidies_spaces_alone():
     assert NORMALIZATIONS["none"](" It’s,\n\twell ") == "It’s, well"
+
+
+@pytest.mark.parametrize(
+    ("text", "english"),
+    [
+        ("  Let's say he's like, um, twenty-one!", "let us say he is like 21"),
+        ("she's been like [noise] that", "she has been like that"),
+        ("10km RC232", "10 km rc 232"),
+        ("ONE OH FIVE", "105"),
+        ("Mr. Park visited Assoc. Prof. Kim Jr.", "mister park visited associate professor kim junior"),
+        ("the mobilisation", "the mobilization"),
+    ],
+)
+def test_english_normalisation_is_whispers(text, english, monkeypatch):
+    """By the rules as transformers has them, in the place of the package, which has them too."""
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    module = ModuleType("whisper_normalizer.english")
+    module.EnglishTextNormalizer = lambda: EnglishTextNormalizer({"mobilisation": "mobilization"})
+    monkeypatch.setitem(sys.modules, "whisper_normalizer", ModuleType("whisper_normalizer"))
+    monkeypatch.setitem(sys.modules, "whisper_normalizer.english", module)
+    assert NORMALIZERS["english"](text) == english
+
+
+def test_english_normalisation_needs_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "whisper_normalizer", None)
+    with pytest.raises(DependencyError, match=r"needs whisper_normalizer: python -m pip install 'sewnp\[whisper\]'"):
+        NORMALIZERS["english"]("one")
+    assert "english" not in NORMALIZATIONS  # no text is learned in it

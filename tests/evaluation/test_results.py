@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import sewnp
+import sewnp.evaluation.report as report_module
 from sewnp import plots
 from sewnp.batch import Result
 from sewnp.errors import AudioError, EvaluationError, InputError, SewError
@@ -203,6 +204,12 @@ def test_ctc_report():
         "insertions": 1,
     }
     assert report["words"]["rate"] == 0.5
+    assert [report["words"][name] for name in ("mer", "wil", "wip")] == [3 / 7, 1 - 16 / 36, 16 / 36]
+    assert report["confusions"] == [
+        {"said": "", "heard": "FOUR", "count": 1},
+        {"said": "SIX", "heard": "", "count": 1},
+        {"said": "TWO", "heard": "TOO", "count": 1},
+    ]
     assert report["characters"]["errors"] == 1 + 5 + 3  # TWO to TOO, " FOUR", SIX
     assert report["outside_vocabulary"] == {"clips": 0, "characters": {}}
     assert [(bad["id"], bad["word_errors"], bad["words"]) for bad in report["worst"]] == [("u1", 2, 3), ("u2", 1, 1)]
@@ -218,6 +225,18 @@ def test_without_normalisation_case_and_commas_are_errors():
     report = ctc_report(heard([("One, two", "ONE TWO")]), normalization="none", spellable=set("ONETW"))
     assert report["words"]["errors"] == 2
     assert report["outside_vocabulary"] == {"clips": 1, "characters": {"n": 1, "e": 1, ",": 1, "t": 1, "w": 1, "o": 1}}
+
+
+def test_normalisers_that_write_digits_ask_no_vocabulary(monkeypatch):
+    monkeypatch.setitem(report_module.NORMALIZERS, "english", lambda text: text.lower().replace("one", "1"))
+    report = ctc_report(heard([("1 two", "ONE TWO")]), normalization="english", spellable=set("ONETW"))
+    assert (report["normalization"], report["words"]["errors"]) == ("english", 0)
+    assert report["outside_vocabulary"] == {"clips": 0, "characters": {}}
+
+
+def test_confusions_are_counted_over_the_set_the_most_frequent_first():
+    report = ctc_report(heard([("A B", "A C"), ("B", "C"), ("A", "")]), spellable=set("ABC"))
+    assert report["confusions"] == [{"said": "B", "heard": "C", "count": 2}, {"said": "A", "heard": "", "count": 1}]
 
 
 def test_references_outside_the_vocabulary_are_counted():
@@ -238,7 +257,7 @@ def test_a_group_in_which_nothing_is_said():
         ([("Привет", "A")], {}, EvaluationError, "not one character of the references, which hold 'П', 'Р'"),
         ([("", "A"), ("?", "")], {}, EvaluationError, "expected references with at least one word, found none"),
         ([("A", "A")], {"by": ["speaker"]}, EvaluationError, "the set has no column 'speaker'; it has none"),
-        ([("A", "A")], {"normalization": "mine"}, InputError, "normalization: expected one of basic, none, found 'mine'"),
+        ([("A", "A")], {"normalization": "mine"}, InputError, "normalization: expected one of basic, none, english, found 'mine'"),
     ],
 )
 def test_sets_without_a_figure(pairs, options, error, message):

@@ -109,7 +109,7 @@ def test_cues_keep_the_words_and_the_limits(transcript: Transcript) -> None:
         if len(cue) > 1:  # a single word may be beyond any limit
             assert cue[-1].end - cue[0].start <= 7
             assert len(cues.lines(cue)) <= 2
-        assert all(len(line) <= 42 or " " not in line or len(line.split()[0]) > 42 for line in cues.lines(cue))
+        assert all(len(line) == 1 or len(" ".join(word.text for word in line)) <= 42 for line in cues.lines(cue))
         assert all(b.start - a.end < 0.5 for a, b in pairwise(cue))
     for a, b, c in zip(
         found, found[1:], found[2:], strict=False
@@ -238,7 +238,7 @@ LINED = Transcript(" ".join(WORDS), tuple(Word(word, 0.2 * i, 0.2 * i + 0.1, 0.5
     ("layout", "expected"),
     [
         (Layout(), [("ONE TWO THREE FOUR FIVE SIX",)]),
-        (Layout(max_line_width=7), [("ONE TWO", "THREE"), ("FOUR", "FIVE"), ("SIX",)]),
+        (Layout(max_line_width=7), [("ONE TWO", "THREE", "FOUR", "FIVE", "SIX")]),
         (Layout(max_line_width=7, max_line_count=1), [("ONE TWO",), ("THREE",), ("FOUR",), ("FIVE",), ("SIX",)]),
         (Layout(max_line_width=7, max_line_count=9), [("ONE TWO", "THREE", "FOUR", "FIVE", "SIX")]),
         (Layout(max_words_per_line=1), [(word,) for word in WORDS]),
@@ -252,26 +252,31 @@ def test_what_fits_into_a_cue(layout: Layout, expected: list[tuple[str, ...]]) -
     assert format_transcript(LINED, "vtt", layout=layout) == to_vtt(LINED, layout=layout)
 
 
-@given(transcripts(), st.integers(1, 60), st.integers(1, 4), st.none() | st.integers(1, 5))
-def test_no_word_is_lost_in_any_layout(transcript: Transcript, width: int, count: int, words: int | None) -> None:
-    layout = Layout(width, count, words)
-    made = cues.cut(transcript.words, layout)
-    assert [word for cue in made for word in cue] == list(transcript.words)
+LIMITS = st.none() | st.integers(1, 60)
+
+
+@given(transcripts(), LIMITS, st.none() | st.integers(1, 4), st.none() | st.integers(1, 5))
+def test_no_word_is_lost_in_any_layout(transcript: Transcript, width: int | None, count: int | None, most: int | None) -> None:
+    made = cues.shown(transcript.words, Layout(width, count, most))
+    assert [word for cue in made for line in cue for word in line] == list(transcript.words)
     for cue in made:
-        assert len(cue) == 1 or len(cues.lines(cue, layout)) <= count
-        assert words is None or len(cue) <= words
+        assert all(len(line) == 1 or width is None or len(" ".join(word.text for word in line)) <= width for line in cue)
+        assert width is None or count is None or len(cue) <= count
+        assert most is None or (width and count) or sum(map(len, cue)) <= most
 
 
 @given(transcripts())
 def test_highlighted_cues_fill_their_cue(transcript: Transcript) -> None:
-    plain, marked = subtitles(transcript), subtitles(transcript, layout=Layout(highlight_words=True))
+    plain = subtitles(transcript, layout=Layout(max_words_per_line=99))
+    marked = subtitles(transcript, layout=Layout(max_words_per_line=99, highlight_words=True))
     assert {cue.lines for cue in marked} == {cue.lines for cue in plain}
     for cue in plain:
         parts = [part for part in marked if cue.start <= part.start and part.end <= cue.end]
         assert (parts[0].start, parts[-1].end) == (cue.start, cue.end)
         assert all(a.end == b.start for a, b in pairwise(parts))
         assert all(part.start < part.end for part in parts)
-    assert to_srt(transcript, layout=Layout(highlight_words=True)).count("<u>") == sum(cue.underlined is not None for cue in marked)
+    text = to_srt(transcript, layout=Layout(max_words_per_line=99, highlight_words=True))
+    assert text.count("<u>") == sum(cue.underlined is not None for cue in marked)
 
 
 def test_a_word_is_underlined_while_it_is_said() -> None:

@@ -5,6 +5,7 @@ libsndfile decodes, but believes headers: it ends where one says, or where it gu
 
 from sewnp.speech.containers.chunks import chunk_piece
 from sewnp.speech.containers.flac import flac_piece
+from sewnp.speech.containers.foreign import foreign_piece
 from sewnp.speech.containers.mpeg import mpeg_pieces
 from sewnp.speech.containers.ogg import ogg_piece
 from sewnp.speech.containers.source import BEGINNING, MOST_PIECES, Broken, Piece, Source, View
@@ -19,6 +20,8 @@ def recordings(source: Source) -> list[Piece]:
     Raises Broken for what cannot be read, OSError and ValueError where the file itself cannot.
     """
     place, pieces = after_tags(source, 0), list[Piece]()
+    if (foreign := foreign_piece(source, place)) is not None:
+        return [foreign]
     if source.at(0, 3) != b"ID3" and not _is_known(source, place):  # what libsndfile finds behind ID3, it takes for MPEG audio
         if (
             source.at(0, 2) == b"\xf0\x7e"

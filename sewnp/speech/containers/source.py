@@ -45,6 +45,8 @@ class Piece:
     """Its decoder writes remarks to standard output or standard error."""
     endless: bool = False
     """The decoder would take a length for the end that it has guessed from the size: it is told of none."""
+    demuxer: str = ""
+    """Of a format that libsndfile does not know: what ffmpeg calls it."""
 
 
 def short_of(promised: int, found: int, unit: str = "bytes of sound") -> str:
