@@ -102,7 +102,9 @@ def test_keys_that_make_no_sense_are_refused(digits: sewnp.Model, tmp_path: Path
 
 
 def test_a_vocabulary_that_does_not_part_words_has_none() -> None:
-    with pytest.raises(ConfigError, match=r"sewnp\.words: expected a vocabulary with a word delimiter token, found \['A'\]"):
+    with pytest.raises(
+        ConfigError, match=r"sewnp\.words: expected a vocabulary with a word delimiter token, or word pieces, found \['A'\]"
+    ):
         OwnKeys(words=("A",)).check_vocabulary(sewnp.decoding.Spelling(("", "A"), None))
 
 

@@ -452,6 +452,13 @@ MUTANTS = [
         "decoding/test_lexicon.py::test_arrays_equal_the_plain_version",
     ),
     Mutant(
+        "a word piece that begins a word goes on with the one before",
+        "decoding/lexicon.py:Beginnings._fill",
+        "if token in again:",
+        "if False:",
+        "decoding/test_lexicon.py::test_arrays_equal_the_plain_version",
+    ),
+    Mutant(
         "a hotword has its bonus only when it is whole",
         "decoding/fusion.py:Fusion._pending",
         "if hot else 0.0",

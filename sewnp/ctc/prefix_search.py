@@ -24,7 +24,7 @@ Graves (2012), "Supervised Sequence Labelling with Recurrent Neural Networks", s
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -45,15 +45,30 @@ class Spelling:
     """The text of each id."""
     delimiter: int | None
     """The id of the token between words; None where there is no such token."""
+    begins: frozenset[int] = frozenset()
+    """In a vocabulary of word pieces, which has no delimiter, the tokens that begin a word."""
 
     def __post_init__(self) -> None:
-        """Raises InputError for tokens that are no texts."""
+        """Raises InputError for tokens that are no texts, and for both a delimiter and tokens that begin words."""
         if not isinstance(self.tokens, tuple | list) or not all(isinstance(token, str) for token in self.tokens):
             raise InputError(f"spelling.tokens: expected the text of each token, found {brief(self.tokens)}")
+        if self.begins and self.delimiter is not None:
+            raise InputError(
+                f"spelling.begins: expected none beside the delimiter {self.delimiter}, found {brief(sorted(self.begins))}"
+            )
+
+    @property
+    def parts_words(self) -> bool:
+        """Whether it can be told where a word ends."""
+        return self.delimiter is not None or bool(self.begins)
 
     def split(self, prefix: Prefix) -> list[Prefix]:
-        """The tokens between the delimiters: none where one leads, trails, or meets another."""
+        """The tokens between the delimiters: none where one leads, trails, or meets another.  Of word pieces, those of each word, behind
+        the tokens, perhaps none, before the first that begins one."""
         pieces, start = [], 0
+        if self.begins:
+            starts = [0, *(i for i, token in enumerate(prefix) if token in self.begins), len(prefix)]
+            return [prefix[i:j] for i, j in pairwise(starts)]
         for _ in range(prefix.count(self.delimiter)):
             end = prefix.index(self.delimiter, start)
             pieces.append(prefix[start:end])
@@ -212,10 +227,14 @@ def check_search(log_probs: Array, blank: int, beam_width: int, spelling: Spelli
 
 
 def check_vocabulary(spelling: Spelling, vocab_size: int, blank: int) -> None:
-    """Raise InputError for a spelling of other than V tokens, and one whose delimiter is none of them, or is the blank."""
+    """Raise InputError for a spelling of other than V tokens, and one whose delimiter, or what begins words, is none of them, or is the blank."""
     if not isinstance(spelling, Spelling):
         raise InputError(f"spelling: expected a Spelling, found {brief(spelling)}")
     if len(spelling.tokens) != vocab_size:
         raise InputError(f"spelling: expected the texts of all {vocab_size} tokens, found {len(spelling.tokens)}")
+    if not all(isinstance(token, int | np.integer) and 0 <= token < vocab_size and token != blank for token in spelling.begins):
+        raise InputError(
+            f"spelling.begins: expected tokens from 0 to {vocab_size - 1} other than the blank {blank}, found {brief(sorted(spelling.begins))}"
+        )
     if spelling.delimiter is not None and check_whole("spelling.delimiter", spelling.delimiter, 0, vocab_size - 1) == blank:
         raise InputError(f"spelling.delimiter: expected a token other than the blank {blank}, which spells nothing")

@@ -6,11 +6,12 @@
 
 The first line is a language model's part, the second a list of words', the third that of hotwords; what is not there counts nothing.
 
-The words are what stands between delimiters; they are looked up as the tokens spell them, upper case as upper case.  Each is charged
-when its delimiter comes, the last one at the end of the text, and then the end itself.  A word that the model lacks is charged
-``unknown_offset`` (log10) on top of the model's own ``<unk>``.  What a word that is not known will cost, the offset and the margin, is
-charged already while it is being spelled, as soon as no known word begins like it.  A margin of infinity allows no such word at all.
-With a list, every word outside it is charged the offset too, whatever the language model has.
+The words are what stands between delimiters, or from a word piece that begins one to the next; they are looked up as the tokens
+spell them, upper case as upper case.  Each is charged when its delimiter comes or the next word begins, the last one at the end
+of the text, and then the end itself.  A word that the model lacks is charged ``unknown_offset`` (log10) on top of the model's own
+``<unk>``.  What a word that is not known will cost, the offset and the margin, is charged already while it is being spelled, as
+soon as no known word begins like it.  A margin of infinity allows no such word at all.  With a list, every word outside it is
+charged the offset too, whatever the language model has.
 
 Weights and offset mean what they mean in pyctcdecode (https://github.com/kensho-technologies/pyctcdecode), but for an unfinished word,
 where pyctcdecode takes the offset for a natural logarithm, does not weigh it, and raises it with length.  The beginning of a hotword
@@ -41,7 +42,7 @@ class Fusion:
 
     Made for one search, whose states it numbers.  words and hotwords: sorted, as the vocabulary spells them.
 
-    Raises InputError for a vocabulary without a delimiter, LanguageModelError where no word of the model's can be spelled.
+    Raises InputError for a vocabulary that parts no words, LanguageModelError where no word of the model's can be spelled.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class Fusion:
     ) -> None:
         if model is not None:
             check_spelling(model, spelling)
-        self.delimiter = word_delimiter(spelling, "a list of words")
+        check_parts_words(spelling, "a list of words")
         self.model, self.spelling, self.beta, self.unknown_offset = model, spelling, beta, unknown_offset
         self.words, self.margin, self.hotwords, self.weight = words, unknown_margin, hotwords, hotword_weight
         self.scale = alpha * math.log(10)
+        self.closes = np.zeros(len(spelling.tokens), dtype=bool)
+        self.closes[[*spelling.begins] if spelling.delimiter is None else spelling.delimiter] = True
         self.closed = words is not None and unknown_margin == math.inf
         """Whether some words are not allowed, and so not every prefix is a text."""
         self.known: Sequence[str] = words if words is not None else () if model is None else model.spellings
@@ -72,7 +75,7 @@ class Fusion:
         self.ended: dict[tuple[int, int], tuple[float, int]] = {}
         scored = () if model is None or self.closed else model.spellings
         others = [words for words in (scored, hotwords) if words and words is not self.known]
-        self.beginnings = Beginnings(list(merge(self.known, *others)) if others else self.known, spelling, self.delimiter)
+        self.beginnings = Beginnings(list(merge(self.known, *others)) if others else self.known, spelling)
         self.charges, self.wholes = np.array([0.0, self._pending(None)]), np.array([True, not self.closed])  # of each state
 
     def bonus(self, prefix: Prefix, ended: bool) -> float:
@@ -93,6 +96,10 @@ class Fusion:
             self.charges = np.append(self.charges, [self._pending(text) for text in new])
             self.wholes = np.append(self.wholes, [not self.closed or has(self.known, text) for text in new])
         return after
+
+    def closing(self, tokens: Array) -> Array:
+        """Which tokens end a word that is being spelled.  (K,) -> bool (K,)"""
+        return np.asarray(self.closes[tokens])
 
     def pending(self, states: Array) -> Array:
         """What words that are being spelled have coming, a charge or a hotword's bonus.  States of any shape -> the same."""
@@ -149,17 +156,16 @@ class Fusion:
         return pending if self.words is None else pending - self.margin
 
 
-def word_delimiter(spelling: Spelling, what: str) -> int:
-    """The delimiter of a vocabulary.  Raises InputError, saying what needs it, where there is none."""
-    if spelling.delimiter is None:
-        raise InputError(f"vocabulary: {what} needs a word delimiter token, which this vocabulary does not have")
-    return spelling.delimiter
+def check_parts_words(spelling: Spelling, what: str) -> None:
+    """Raise InputError, saying what needs it, for a vocabulary in which nothing tells where a word ends."""
+    if not spelling.parts_words:
+        raise InputError(f"vocabulary: {what} needs a word delimiter token, which this vocabulary does not have, or word pieces")
 
 
 def check_spelling(model: LanguageModel, spelling: Spelling) -> None:
-    """Raise unless a language model can be used with a vocabulary: InputError where that has no word delimiter, LanguageModelError
+    """Raise unless a language model can be used with a vocabulary: InputError where that parts no words, LanguageModelError
     where its tokens spell no word of the model's, as where one is in upper and the other in lower case."""
-    word_delimiter(spelling, "a language model of words")
+    check_parts_words(spelling, "a language model of words")
     texts = [text for i, text in enumerate(spelling.tokens) if i != spelling.delimiter]
     letters = set("".join(texts))
     if not any(letters.issuperset(word) for word in model.spellings):

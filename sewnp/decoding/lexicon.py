@@ -61,10 +61,12 @@ def spelled(name: str, words: tuple[str, ...], spelling: Spelling, *, strict: bo
     Raises InputError for words that its tokens do not spell in any case, naming the first ones; where that is not ``strict`` they are
     left out: no text has them.
     """
-    texts = frozenset(text for i, text in enumerate(spelling.tokens) if text and i != spelling.delimiter)
+    texts = {i: text for i, text in enumerate(spelling.tokens) if i != spelling.delimiter}
+    inside = frozenset(text for i, text in texts.items() if text and i not in spelling.begins)
+    first = frozenset(texts[i] for i in spelling.begins) if spelling.begins else inside
     forms, missing = set(), []
     for word in words:
-        form = next((form for form in (word, word.upper(), word.lower()) if _can_spell(form, texts)), None)
+        form = next((form for form in (word, word.upper(), word.lower()) if _can_spell(form, first, inside)), None)
         if form is None:
             missing.append(word)
         else:
@@ -75,14 +77,14 @@ def spelled(name: str, words: tuple[str, ...], spelling: Spelling, *, strict: bo
     return tuple(sorted(forms))
 
 
-def _can_spell(word: str, texts: frozenset[str]) -> bool:
-    """Whether a word is some of the texts, one after the other."""
-    if texts.issuperset(word):
+def _can_spell(word: str, first: frozenset[str], inside: frozenset[str]) -> bool:
+    """Whether a word is one of the first texts, and then some of those inside, one after the other."""
+    if word[0] in first and inside.issuperset(word[1:]):
         return True
-    longest = max(map(len, texts), default=0)
-    ends = {0}
+    longest = max(map(len, inside), default=0)
+    ends = {len(text) for text in first if word.startswith(text)}
     for end in range(1, len(word) + 1):
-        if any(start in ends and word[start:end] in texts for start in range(max(0, end - longest), end)):
+        if any(start in ends and word[start:end] in inside for start in range(max(0, end - longest), end)):
             ends.add(end)
     return len(word) in ends
 
@@ -90,35 +92,43 @@ def _can_spell(word: str, texts: frozenset[str]) -> bool:
 class Beginnings:
     """The trie over a sorted list of words, whose nodes are numbered as a search comes to them: the states of the word being spelled.
 
-    From any state a token leads to one other; what begins no word is all one state, UNKNOWN, which only a delimiter leads out of.
+    From any state a token leads to one other; what begins no word is all one state, UNKNOWN, which only a delimiter leads out of, or a
+    token that begins a word.
     """
 
-    def __init__(self, words: Sequence[str], spelling: Spelling, delimiter: int) -> None:
-        self.words, self.tokens, self.delimiter = words, spelling.tokens, delimiter
+    def __init__(self, words: Sequence[str], spelling: Spelling) -> None:
+        self.words, self.tokens, self.delimiter, self.begins = words, spelling.tokens, spelling.delimiter, sorted(spelling.begins)
         self.texts = ["", ""]
         """What each state has spelled; of UNKNOWN nobody knows."""
         self.steps = np.full((64, len(self.tokens)), -1, dtype=np.int64)
         """State and token -> state; a row is filled when asked for."""
+        self._fill(EMPTY)
         self.steps[UNKNOWN] = UNKNOWN
-        self.steps[UNKNOWN, delimiter] = EMPTY
+        self.steps[UNKNOWN, self.begins] = self.steps[EMPTY, self.begins]
+        if self.delimiter is not None:
+            self.steps[UNKNOWN, self.delimiter] = EMPTY
 
     def step(self, states: Array, tokens: Array) -> Array:
         """One token more.  States (W,), tokens (K,) -> states (W, K)."""
-        for state in np.unique(states[self.steps[states, self.delimiter] < 0]).tolist():
+        for state in np.unique(states[self.steps[states, 0] < 0]).tolist():
             self._fill(state)
         return np.asarray(self.steps[states[:, None], tokens])
 
     def _fill(self, state: int) -> None:
         """The row of a state: which words go on like this, token by token."""
         row = np.full(len(self.tokens), UNKNOWN, dtype=np.int64)
+        again = set(self.begins) if state != EMPTY else set()
         for token, text in enumerate(self.tokens):
             beginning = self.texts[state] + text
-            if not text:
+            if token in again:
+                row[token] = self.steps[EMPTY, token]
+            elif not text:
                 row[token] = state
             elif begin(self.words, beginning):
                 row[token] = len(self.texts)
                 self.texts.append(beginning)
-        row[self.delimiter] = EMPTY
+        if self.delimiter is not None:
+            row[self.delimiter] = EMPTY
         if len(self.texts) > len(self.steps):
             more = max(len(self.steps), len(self.texts) - len(self.steps))
             self.steps = np.concatenate([self.steps, np.full((more, len(self.tokens)), -1, dtype=np.int64)])

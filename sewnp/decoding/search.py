@@ -251,10 +251,11 @@ class Search:
         """Of each prefix that grows its bonus, context and word, (W, K) each."""
         beam = self.beam
         bonus, context = (np.repeat(values[:, None], len(tokens), axis=1) for values in (beam.bonus, beam.context))
-        for column in np.flatnonzero(tokens == fusion.delimiter).tolist():
+        columns = np.flatnonzero(fusion.closing(tokens))
+        if len(columns):
             ends = [fusion.close(*pair) for pair in zip(beam.context.tolist(), beam.word.tolist(), strict=True)]
-            bonus[:, column] += [gain for gain, _ in ends]
-            context[:, column] = [after for _, after in ends]
+            bonus[:, columns] += np.array([[gain] for gain, _ in ends])
+            context[:, columns] = [[after] for _, after in ends]
         return bonus, context, fusion.step(beam.word, tokens)
 
     def _choose(self, ranks: Array) -> Array:

@@ -47,7 +47,7 @@ class OwnKeys:
         """Raise ConfigError for words that a vocabulary cannot spell, and for words at all where it has none that parts them."""
         if self.words is None:
             return
-        expect(spelling.delimiter is not None, f"{KEY}.words", "a vocabulary with a word delimiter token", list(self.words))
+        expect(spelling.parts_words, f"{KEY}.words", "a vocabulary with a word delimiter token, or word pieces", list(self.words))
         try:
             spelled(f"{KEY}.words", self.words, spelling)
         except InputError as error:

@@ -67,8 +67,20 @@ def delimiter_id(tokenizer: CTCTokenizer, *, vocab_size: int | None = None) -> i
 
 
 def vocabulary_spelling(tokenizer: CTCTokenizer, vocab_size: int) -> Spelling:
-    """What the tokens of a network's V outputs spell: what a decoder with a language model has to know."""
-    return Spelling(tuple(map(tokenizer.token_of, range(vocab_size))), delimiter_id(tokenizer, vocab_size=vocab_size))
+    """What the tokens of a network's V outputs spell: what a decoder with a language model has to know.
+
+    Where there is no delimiter, tokens that begin with ``▁`` begin words, as in SentencePiece's vocabularies; or where some begin with ``##``,
+    all others, as in BERT's.  The marks are not spelled.
+    """
+    tokens, delimiter = tuple(map(tokenizer.token_of, range(vocab_size))), delimiter_id(tokenizer, vocab_size=vocab_size)
+    if delimiter is not None:
+        return Spelling(tokens, delimiter)
+    pieces = {i for i, token in enumerate(tokens) if token not in tokenizer.special_tokens}
+    marked = {i for i in pieces if tokens[i].startswith("▁")}
+    inside = {i for i in pieces - marked if tokens[i].startswith("##")} if not marked else set()
+    begins = marked or (pieces - inside if inside else set())
+    marks = dict.fromkeys(marked, "▁") | dict.fromkeys(inside, "##")
+    return Spelling(tuple(token.removeprefix(marks.get(i, "")) for i, token in enumerate(tokens)), None, frozenset(begins))
 
 
 def _spell_word(text: str, start: int, end: int, tokens: dict[str, int], *, upper_first: bool) -> tuple[list[Spelled], list[int]]:

@@ -546,6 +546,42 @@ def test_pyctcdecodes_hotwords(bugs_bunny):
     assert decode(hotwords=["bugs"])[0][0] == "bugs bunny"
 
 
+def test_pyctcdecodes_bigram_makes_the_difference(bugs_bunny):
+    """test_stateful: "bugs" and then, by little, "bugs" again; in the model "bunny" follows it."""
+    model, _ = bugs_bunny
+    vocabulary = (" ", "b", "g", "n", "s", "u", "y", "")
+    bugs, bunny = (np.eye(8)[[vocabulary.index(c.replace("_", "")) for c in text]] for text in ("bugs__", "bun_ny"))
+    log_probs = np.log(np.clip(np.concatenate([bugs[:4], np.eye(8)[:1], 0.51 * bugs + 0.49 * bunny]), 1e-15, 1))
+    for options, expected in (({}, "bugs bugs"), ({"language_model": model}, "bugs bunny")):
+        best = BeamSearch(**options).decode(log_probs, blank=7, spelling=Spelling(vocabulary, delimiter=0))[0]
+        assert "".join(vocabulary[token] for token in best.tokens) == expected
+
+
+@pytest.mark.parametrize(
+    ("spelling", "path", "expected"),
+    [
+        (Spelling((" ", "b", "g", "n", "s", "u", "y", ""), delimiter=0), [0, 7, 1, 5, 3, 7, 3, 3, 6, 7, 0, 0], {"bunny": (2, 9)}),
+        (Spelling(("bugs", "bun", "ny", ""), None, frozenset({0, 1})), [3, 0, 1, 2, 2, 3], {"bugs": (1, 2), "bunny": (2, 5)}),
+    ],
+)
+def test_pyctcdecodes_frames(spelling, path, expected):
+    """test_frame_annotation: a word that is drawn out, and word pieces."""
+    size = len(spelling.tokens)
+    log_probs = np.log(np.clip(np.eye(size)[path], 1e-15, 1))
+    best = BeamSearch().decode(log_probs, blank=size - 1, spelling=spelling)[0]
+    spans = iter(span for span in best.spans if span.token != spelling.delimiter)
+    words = [[next(spans) for _ in piece] for piece in spelling.split(best.tokens) if piece]
+    assert {spelling.text(tuple(s.token for s in word)): (word[0].start, word[-1].end) for word in words} == expected
+
+
+def test_torchaudios_tokens_and_times():
+    """test_get_tokens_and_idxs and test_get_timesteps of pytorch/audio's ctc_decoder_test.py; - | f o b a r, the blank first."""
+    log_probs = np.log(np.clip(np.eye(7)[[2, 2, 0, 3, 3, 3, 0, 3]], 1e-15, 1))
+    best = BeamSearch(words=["foo"]).decode(log_probs, blank=0, spelling=Spelling(tuple("-|fobar"), delimiter=1))[0]
+    assert best.tokens == (2, 3, 3)
+    assert [span.start for span in best.spans] == [0, 3, 7]
+
+
 # --- hypotheses -------------------------------------------------------------------------------------------------------------------
 
 

@@ -14,15 +14,22 @@ from sewnp.ctc import collapse, prefix_search
 from sewnp.decoding import BeamSearch, Fusion, LanguageModel, Spelling, beam_search, read_words
 from sewnp.errors import InputError
 from sewnp.layers import log_softmax
+from sewnp.speech import CTCTokenizer, vocabulary_spelling
 
 INF = math.inf
 LETTERS = Spelling(("_", "|", "A", "B"), delimiter=1)  # the blank is 0
 ALIKE = Spelling(("_", "|", "A", "AB", "", "B"), delimiter=1)
+PIECES = Spelling(("_", "A", "AB", "", "B", "A"), None, frozenset({1, 2, 3}))  # ▁A ▁AB ▁ B A
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
     return toy_model(tmp_path_factory.mktemp("arpa"))
+
+
+def piece_tokenizer(tokens: list[str]) -> CTCTokenizer:
+    """Of a vocabulary whose blank is the first token, and whose delimiter the network lacks."""
+    return CTCTokenizer.from_files({token or "<pad>": i for i, token in enumerate(tokens)})
 
 
 def distributions(seed: int, frames: int, size: int) -> np.ndarray:
@@ -34,7 +41,8 @@ def every_text(log_probs: np.ndarray, spelling: Spelling) -> dict[tuple[str, ...
     """The words that each path spells, by Python's own ideas of text, and the probability of all their paths."""
     totals: dict[tuple[str, ...], float] = {}
     for path in product(range(log_probs.shape[1]), repeat=len(log_probs)):
-        letters = "".join(" " if token == spelling.delimiter else spelling.tokens[token] for token in collapse(path, blank=0))
+        tokens = collapse(path, blank=0)
+        letters = "".join(" " if i == spelling.delimiter else " " * (i in spelling.begins) + spelling.tokens[i] for i in tokens)
         text = tuple(letters.split())
         totals[text] = totals.get(text, 0.0) + math.exp(sum(log_probs[t, c] for t, c in enumerate(path)))
     return totals
@@ -53,7 +61,7 @@ def every_text(log_probs: np.ndarray, spelling: Spelling) -> dict[tuple[str, ...
     words=st.sampled_from([None, (), ("AB",), ("A", "AB", "BAB"), ("AA", "B")]),
     margin=st.sampled_from([INF, 2.0, 0.0]),
     hotwords=st.sampled_from([(), ("AB",), ("A", "BBA")]),
-    spelling=st.sampled_from([LETTERS, ALIKE]),
+    spelling=st.sampled_from([LETTERS, ALIKE, PIECES]),
     helped=st.booleans(),
 )
 def test_arrays_equal_the_plain_version(
@@ -85,7 +93,7 @@ def test_arrays_equal_the_plain_version(
 # --- all paths --------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spelling", [LETTERS, ALIKE], ids=["letters", "tokens that spell alike"])
+@pytest.mark.parametrize("spelling", [LETTERS, ALIKE, PIECES], ids=["letters", "tokens that spell alike", "word pieces"])
 @pytest.mark.parametrize("helped", [False, True], ids=["alone", "with a language model"])
 @pytest.mark.parametrize("margin", [INF, 1.25])
 @pytest.mark.parametrize("seed", range(4))
@@ -173,6 +181,32 @@ def test_pyctcdecodes_hotword_scores():
     assert [" ".join(LETTERS.words(text.tokens)) for text in found] == ["A A", "AB A", "A A A", "A AB", "AB", "A B"]
     scores = [1.8786478125213582, 1.4853259220777608, 1.2203199048340938, 0.3582176955151768, 0.17485227439681061]
     assert [text.score for text in found] == pytest.approx([*scores, -0.2655257240394633], rel=1e-12)
+
+
+BPE = ["", "▁bu", "gs", "n", "▁n", "ny", "▁", "▁bugs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {},
+            {"nny bu": -3.372269010186966, "n bu": -3.798064613327162, "nny": -3.8817244700963496, "ny bu": -3.9502607419928863},
+        ),
+        (
+            {"hotwords": ["bugs", "nny"], "hotword_weight": 2.5},
+            {"nny bugs": 1.0334122228896514, "nny bugs bugs": 0.15788486905709664, "nny bugs bu": 0.013267380861175404},
+        ),
+    ],
+)
+def test_pyctcdecodes_word_pieces(options, expected):
+    """What pyctcdecode 0.5.0 gives for a vocabulary of pieces, without pruning.  (All 4,836 texts have its scores, to 6e-15.)"""
+    log_probs = log_softmax(np.random.default_rng(5).normal(size=(5, len(BPE))))
+    spelling = vocabulary_spelling(piece_tokenizer(BPE), len(BPE))
+    assert spelling == Spelling(("<pad>", "bu", "gs", "n", "n", "ny", "", "bugs"), None, frozenset({1, 4, 6, 7}))
+    found = BeamSearch(10**5, -INF, INF, **options).decode(log_probs, blank=0, spelling=spelling, n_best=len(expected))
+    assert [" ".join(spelling.words(text.tokens)) for text in found] == list(expected)
+    assert [text.score for text in found] == pytest.approx(list(expected.values()), rel=1e-12)
 
 
 # --- what a list does -------------------------------------------------------------------------------------------------------------
@@ -313,6 +347,24 @@ def test_words_of_a_vocabulary_of_pieces():
     for word in ("NO", "ONT H".replace(" ", ""), "TREE"):
         with pytest.raises(InputError, match=f"words: the vocabulary cannot spell '{word}'"):
             BeamSearch(words=[word]).check_spelling(pieces)
+    marked = vocabulary_spelling(piece_tokenizer(["", "▁ON", "E", "▁T", "HREE"]), 5)
+    BeamSearch(words=["one", "three"]).check_spelling(marked)
+    with pytest.raises(InputError, match="words: the vocabulary cannot spell 'EE', 'HREE'"):
+        BeamSearch(words=["EE", "HREE"]).check_spelling(marked)
+    alone = vocabulary_spelling(piece_tokenizer(["", "▁", "E", "HREE"]), 4)
+    BeamSearch(words=["EE", "HREE"]).check_spelling(alone)
+
+
+def test_how_pieces_are_marked():
+    """As SentencePiece does it, or as BERT; a vocabulary with a delimiter has none."""
+    bert = vocabulary_spelling(piece_tokenizer(["", "ON", "##E", "T"]), 4)
+    assert (bert.tokens[1:], bert.delimiter, bert.begins) == (("ON", "E", "T"), None, {1, 3})
+    letters = vocabulary_spelling(piece_tokenizer(["", "|", "▁", "##E"]), 4)
+    assert (letters.tokens[1:], letters.delimiter, letters.begins) == (("|", "▁", "##E"), 1, frozenset())
+    with pytest.raises(InputError, match=r"spelling\.begins: expected none beside the delimiter 1, found \[0\]"):
+        Spelling(("A", "|"), 1, frozenset({0}))
+    with pytest.raises(InputError, match=r"spelling\.begins: expected tokens from 0 to 1 other than the blank 0, found \[2\]"):
+        BeamSearch().decode(np.log([[0.5, 0.5]]), blank=0, spelling=Spelling(("", "A"), None, frozenset({2})))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------------------
