@@ -11,9 +11,10 @@ import soundfile
 
 import sewnp
 from sewnp.cli import main
+from sewnp.decoding import BeamSearch, Spelling
 from sewnp.errors import ConfigError, InputError
 from sewnp.loading import embedded
-from sewnp.speech import FeatureExtractor, OwnKeys, read_audio
+from sewnp.speech import CTCTokenizer, FeatureExtractor, OwnKeys, read_audio, transcript_from_logits
 from sewnp.training import recipe_from_dict, starting_model
 from sounds import noise
 
@@ -58,6 +59,21 @@ def test_the_folder_says_what_is_searched_for(digits: sewnp.Model, tmp_path: Pat
     assert model.transcribe(SOUND, compat="transformers", decoder=model.feature_extractor.decoder) == found
     with pytest.raises(InputError, match="decoder: expected a BeamSearch, 'greedy' or None, found 'beam'"):
         model.transcribe(SOUND, decoder="beam")  # type: ignore[arg-type]
+
+
+def test_confidence_is_that_of_the_greedy_path() -> None:
+    """The network hears AC, and B at the end almost as well."""
+    tokenizer = CTCTokenizer.from_files({"<pad>": 0, "|": 1, "A": 2, "B": 3, "C": 4})
+    logits = np.log([[0.9, 0.025, 0.025, 0.025, 0.025], [0.025, 0.025, 0.9, 0.025, 0.025], [0.02, 0.03, 0.05, 0.43, 0.47]])
+    greedy, found, silent = (
+        transcript_from_logits(x, tokenizer, seconds_per_frame=0.02, duration=0.06, decoder=decoder)
+        for x, decoder in ((logits, "greedy"), (logits, BeamSearch(words=["AB"])), (logits[:1], None))
+    )
+    assert (greedy.text, found.text, silent.text) == ("AC", "AB", "")
+    assert greedy.words[0].probability == greedy.confidence == found.confidence == pytest.approx((0.9 + 0.47) / 2)
+    assert found.words[0].probability == pytest.approx((0.9 + 0.43) / 2)
+    assert [each.confidence_count for each in (greedy, found, silent)] == [2, 2, 0]
+    assert silent.confidence is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +121,7 @@ def test_a_vocabulary_that_does_not_part_words_has_none() -> None:
     with pytest.raises(
         ConfigError, match=r"sewnp\.words: expected a vocabulary with a word delimiter token, or word pieces, found \['A'\]"
     ):
-        OwnKeys(words=("A",)).check_vocabulary(sewnp.decoding.Spelling(("", "A"), None))
+        OwnKeys(words=("A",)).check_vocabulary(Spelling(("", "A"), None))
 
 
 def test_the_key_is_kept(digits: sewnp.Model, tmp_path: Path) -> None:

@@ -1423,7 +1423,7 @@ MUTANTS += [
         "speech/transcript.py:transcript_from_logits",
         "sure = [",
         "if search is not None: best = probabilities[np.arange(len(path)), _best_path(logits, tokenizer, search)]\n    sure = [",
-        "speech/test_transcript.py::test_confidence_is_that_of_the_greedy_path",
+        "test_own_words.py::test_confidence_is_that_of_the_greedy_path",
     ),
 ]
 

@@ -202,21 +202,6 @@ def test_a_transcript_says_which_decoder_made_it(tokenizer):
     assert (silent.text, silent.decoder) == ("", "greedy")
 
 
-def test_confidence_is_that_of_the_greedy_path(tokenizer):
-    logits = spelling(split("_AA_C"))
-    logits[4] = np.log([0.05, 0.01, 0.01, 0.01, 0.01, 0.01, 0.43, 0.47])
-    told = {"seconds_per_frame": HOP, "duration": 0.1}
-    greedy, found = (
-        transcript_from_logits(logits, tokenizer, **told, decoder=each) for each in ("greedy", BeamSearch(words=["AB"]))
-    )
-    assert (greedy.text, found.text) == ("AC", "AB")
-    assert greedy.words[0].probability == greedy.confidence == found.confidence == pytest.approx((0.9 + 0.47) / 2)
-    assert found.words[0].probability == pytest.approx((0.9 + 0.43) / 2)
-    assert greedy.confidence_count == found.confidence_count == 2
-    silent = transcript_from_logits(spelling(split("_|_")), tokenizer, **told)
-    assert (silent.confidence, silent.confidence_count) == (None, 0)
-
-
 def test_transcripts_are_values():
     word = Word("A", 0.0, 1.0, 0.5)
     assert {Transcript("A", (word,), 1.0), Transcript("A", (word,), 1.0)} == {Transcript("A", (word,), 1.0)}
