@@ -718,6 +718,13 @@ MUTANTS = [
         "speech/test_containers.py::test_ogg_that_lacks_pages_or_has_others_is_refused[OPUS]",
     ),
     Mutant(
+        "subtitles by whisper's options run over a long pause",
+        "speech/cues.py:shown",
+        "word.start - last.start > LONG_PAUSE",
+        "False",
+        "speech/test_whisper_writers.py::test_srt_by_whispers_options",
+    ),
+    Mutant(
         "what others write to standard error is swallowed with the decoders' remarks",
         "speech/chatter.py:_diverted",
         "os.write(number, line)",

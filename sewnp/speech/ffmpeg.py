@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import numpy as np
 
@@ -59,10 +59,8 @@ class Decoding:
         self._bytes = self._output()
         self._held = b""
         header = self._read(_HEADER)
-        magic, (offset, _, encoding, self.rate, self.channels) = (
-            header[:4],
-            np.frombuffer(header[4:].ljust(20, b"\0"), ">u4").tolist(),
-        )
+        magic, numbers = header[:4], np.frombuffer(header[4:].ljust(20, b"\0"), ">u4")
+        offset, _, encoding, self.rate, self.channels = map(int, numbers)
         if len(header) < _HEADER:
             raise AudioError(f"{name}: {self._nothing()}")
         if magic != b".snd" or encoding != _FLOAT or not self.rate or not self.channels or not _HEADER <= offset <= _LONGEST_HEADER:
@@ -127,7 +125,7 @@ class Decoding:
                         yield data
                         limit = time.monotonic() + PATIENCE  # the time that the reader takes is not ffmpeg's
 
-    def _hangs(self) -> None:
+    def _hangs(self) -> NoReturn:
         raise AudioError(f"{self.name}: ffmpeg gave no sound for {PATIENCE:g} seconds, and was ended")
 
 
