@@ -261,9 +261,8 @@ class Model:
         which characters and where, InputError for a text that does not fit into the clip and for a model without a CTC head.
         """
         tokenizer, rate = ctc_tokenizer(self, "aligning"), self.feature_extractor.sampling_rate
-        spell(
-            text, tokenizer, vocab_size=self.config.vocab_size, wildcard=True
-        )  # what cannot be spelled is said before the network runs
+        # what cannot be spelled is said before the network runs
+        spell(text, tokenizer, vocab_size=self.config.vocab_size, wildcard=True)
         with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
             logits, samples = self.recording_logits(recording)
         frame, duration = Fraction(self.config.hop, rate), samples / rate

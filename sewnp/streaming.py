@@ -54,7 +54,8 @@ def stream(
     after its last word, or where the next begins, and what is loud is decided five seconds later, when the noise around it is known.  Its
     ``start`` and ``end`` and the times of its words are seconds from the first sample of the stream; ``duration`` is the end of its sound.
     What is held in memory does not grow.  Joined by spaces, the texts are that of ``transcribe(..., segment=True)``, and so are the words, to
-    the last bit; but a search begins anew with each segment, and so does a vocabulary that has no token between words.
+    the last bit.  But a search begins anew with each segment: a language model has its context from there alone, and a beam has room for the
+    segment's texts where that of the whole may have dropped one.  So does a vocabulary that has no token between words.
 
     Closing it leaves ``blocks`` where they are.  Raises, at once, InputError for a model without a CTC head and arguments that are none;
     then, naming the block, AudioError for one that is no sound.

@@ -110,8 +110,9 @@ def test_a_model_streams_with_its_own_options(digits, paused):
     assert " ".join(map(str, digits.stream([x], **options))) == digits.transcribe(x, segment=True, **options).text
     spelled = [segment.decoder for segment in digits.stream([x], decoder=BeamSearch(beam_width=2))]
     assert spelled == [str(BeamSearch(beam_width=2))] * len(spelled) != []
-    own = [segment.decoder for segment in digits.stream([x])]
-    assert own == [str(digits.feature_extractor.decoder)] * len(own) != []
+    whole, segments = digits.transcribe(x, segment=True), list(digits.stream([x]))
+    assert [segment.decoder for segment in segments] == [whole.decoder] * len(segments) != []
+    assert tuple(word for segment in segments for word in segment.words) == whole.words
     with np.errstate(all="raise"):
         assert [str(segment) for segment in digits.stream([x])] == [str(segment) for segment in digits.stream(cut(x, [999]))]
         assert np.geterr() == dict.fromkeys(np.geterr(), "raise")

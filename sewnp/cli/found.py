@@ -179,7 +179,6 @@ def _found(folder: str, suffixes: Collection[str], skipped: Counter[str]) -> Ite
 
 
 def _listed(manifest: str) -> Iterator[Clip]:
-    """The clips of a manifest.  The results of a relative path keep its folders."""
+    """The clips of a manifest."""
     for entry in read_manifest(manifest):
-        keeps = not os.path.isabs(entry.given) and ".." not in Path(entry.given).parts
-        yield Clip(str(entry.audio), os.path.splitext(entry.given)[0] if keeps else entry.audio.stem, named=False)
+        yield Clip(str(entry.audio), entry.name, named=False)

@@ -24,16 +24,16 @@ def fits(options: argparse.Namespace, model: Model) -> bool:
     return bool(options.audio == ["-"] and plain and segment)
 
 
-def listen(raw: int | None = None) -> tuple[Pipe, Arriving | None]:
-    """Standard input, and the sound that arrives there; None, with nothing read, for what has an end.  raw: the rate of samples without a header"""
+def listen(options: argparse.Namespace) -> tuple[Pipe, Arriving | None]:
+    """Standard input, and the sound that arrives there; None, with nothing read, for what has an end."""
     name = audio_name("-")
     if sys.stdin is None:
         raise AudioError(f"{name}: closed")
     pipe = Pipe(name, sys.stdin.buffer)
-    if raw is None:
+    if options.raw is None:
         return pipe, arriving(pipe)
     check_headless(name, pipe.ahead(0, HEAD))
-    return pipe, Arriving(raw, pcm(pipe))
+    return pipe, Arriving(options.raw, pcm(pipe, allow_truncated=options.allow_truncated))
 
 
 def transcribe(

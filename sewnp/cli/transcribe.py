@@ -142,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
 
     source = Clip("-", "stdin", raw=options.raw).heard
     if alone and live.fits(options, model):
-        pipe, sound = live.listen(options.raw)
+        pipe, sound = live.listen(options)
         if sound is not None:
             confidence = live.transcribe(options, model, sound, decoder(options, model))
             if confidence is not None and confidence < options.min_confidence and not options.quiet:

@@ -75,18 +75,23 @@ def arriving(pipe: Pipe) -> Arriving | None:
     return None
 
 
-def pcm(pipe: Pipe, kind: str = "<i2", channels: int = 1) -> Iterator[Array]:
-    """Samples without a header.  -> blocks (n,) float32, channels averaged.  kind: NumPy's name of their dtype; "<i3" is 24 bits"""
+def pcm(pipe: Pipe, kind: str = "<i2", channels: int = 1, *, allow_truncated: bool = True) -> Iterator[Array]:
+    """Samples without a header.  -> blocks (n,) float32, channels averaged.  kind: NumPy's name of their dtype; "<i3" is 24 bits.
+
+    allow_truncated: of a sample that the end has cut say nothing; else it is an AudioError.  So are no samples at all.
+    """
     width, count, held = int(kind[-1]) * channels, 0, b""
     while data := pipe.read():
         held += data
-        whole = len(held) // width * width  # what is left of a sample when the pipe ends is none
+        whole = len(held) // width * width
         if whole:
             count += whole
             yield mono(_unpacked(held[:whole], kind).reshape(-1, channels))
             held = held[whole:]
     if not count:
         raise AudioError(f"{pipe.name}: no samples")
+    if held and not allow_truncated:
+        raise AudioError(f"{pipe.name}: cut short: expected samples of {width} bytes, found {count + len(held)} bytes")
 
 
 def _sound(pipe: Pipe, found: bytes, start: int) -> Arriving | None:

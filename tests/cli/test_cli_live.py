@@ -59,6 +59,18 @@ def test_the_lines_are_the_segments(digits, clips, stdin, capsys):
     assert err == "".join(f"sewnp: standard input: {segment.start:.2f} to {segment.end:.2f} s\n" for segment in segments)
 
 
+def test_samples_without_a_header(digits, clips, stdin, capsys):
+    x = np.concatenate(spoken(clips, "three_one_four.wav", "two_seven_one.mp3", pause=1))
+    lines = "".join(f"{segment}\n" for segment in digits.stream([x], sampling_rate=RATE))
+    cut = f"sewnp: error: standard input: cut short: expected samples of 2 bytes, found {2 * len(x) + 1} bytes\n"
+    for end, arguments, status, problem in ((b"", [], 0, ""), (b"\0", [], 1, cut), (b"\0", ["--allow-truncated"], 0, "")):
+        stdin(x.tobytes() + end)
+        assert main(["transcribe", "-", "-q", "--raw", str(RATE), *arguments]) == status
+        out, err = capsys.readouterr()
+        assert lines.startswith(out)
+        assert (err, out == lines) == (problem, not problem)
+
+
 @pytest.mark.parametrize("arguments", [["--no-segment"], ["-f", "tsv"], ["--compat", "transformers"]])
 def test_what_has_no_segments_comes_with_the_end(clips, stdin, tmp_path, arguments, capsys):
     data = header() + np.concatenate(spoken(clips, "three_one_four.wav", "two_seven_one.mp3", pause=1)).tobytes()
