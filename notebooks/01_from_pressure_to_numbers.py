@@ -357,7 +357,7 @@ published = [parameter_count(config, "ctc") for config in sewnp.PRESETS.values()
 assert [round(min(published) / parameters), round(max(published) / parameters)] == [19, 81]
 
 # %% [markdown]
-# It spells letter by letter and has never been told which words there are, so it can write words that do not exist, and does. On people whom
+# Left to itself it spells letter by letter and knows no words, so it can write words that do not exist, and does. On people whom
 # it has never heard it makes more mistakes; its card has the measurements. The published SEW models are 19 to 81 times as large,
 # learned from hundreds of hours of speech, and do far better. This one exists to be looked at.
 #

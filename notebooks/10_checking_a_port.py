@@ -358,7 +358,7 @@ ax.barh(range(len(blame)), [1e8 * part for part in blame.values()], color=BLUE, 
 ax.set_yticks(range(len(blame)), list(blame))
 ax.invert_yaxis()
 ax.set(xlabel="error of the logits when this part is kept in float32 ($10^{-8}$ of their scale)")
-caption("Where the error of the logits comes from: from each part alone, and from all.")
+caption("The error of the logits when one part alone is kept in float32.")
 
 print(f"all parts at once: {everything:.0e}; root of the sum of squares: {together:.0e}")
 assert 0.5 < together / everything < 2
