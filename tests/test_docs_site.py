@@ -113,6 +113,12 @@ def test_search_knows_what_is_said(site: Path) -> None:
     assert any("squeeze" in said and where.startswith("notebooks/04") for where, said in text.items())
 
 
+def test_names_in_tables_break_behind_their_dots_and_are_found_whole(site: Path) -> None:
+    assert "encoder.<wbr>squeezed_<wbr>mask" in (site / "stages" / "index.html").read_text(encoding="utf-8")
+    docs = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    assert any("encoder.squeezed_mask" in entry["text"] for entry in docs if entry["location"].startswith("stages/"))
+
+
 def test_no_marker_is_left_and_helps_are_whole(site: Path) -> None:
     text = (site / "cli" / "index.html").read_text(encoding="utf-8")
     assert "--help --&gt;" not in text

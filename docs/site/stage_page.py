@@ -10,6 +10,8 @@ PAGE = Path(__file__).parents[1] / "stages.md"
 INTRODUCTION = f"""\
 # Stages
 
+![The stages of SEW, with shapes and frame rates](architecture.png)
+
 The intermediate values of SEW and SEW-D under their public names, stage list {STAGE_LIST_VERSION}. Names follow the checkpoint's scopes;
 `{{i}}` is a layer's number. They are what `sewnp trace` writes, what `sewnp compare` and `sewnp check` judge, and what the observer of
 `model(..., see=...)` is shown, in the order of computation.
