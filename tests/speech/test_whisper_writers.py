@@ -136,7 +136,7 @@ def shown(srt: str) -> list[str]:
             ],
         ),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_srt_by_whispers_options(options, expected):
     assert shown(format_transcript(TRANSCRIPT, "srt", layout=Layout(**options))) == expected
