@@ -1,7 +1,7 @@
 """The packed twin of ``networks``: the same mathematics, fused, blocked and threaded, behind the same seam."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -18,6 +18,9 @@ from sewnp.fast.workspace import Workspace
 from sewnp.layers.masking import Masks
 from sewnp.networks.moments import Moments, fold_norm
 from sewnp.types import Array, Weights
+
+TOGETHER = 800
+"""Frames, 16 seconds of sound, of clips that share products: beyond, the products gain nothing, and what they leave no longer fits into a cache."""
 
 
 class FastTrunk:
@@ -78,6 +81,31 @@ class FastTrunk:
         limited(compute)
         return out, [np.stack(layer) for layer in zip(*states, strict=True)]
 
+    def together(self, waveforms: Sequence[Array]) -> list[Array]:
+        """Several clips of any lengths, whose frames share their products.  (n,) each -> (T, H) each.
+
+        Clips that follow each other form groups of at most :data:`TOGETHER` frames, or of one that is longer; a group runs on one thread, and
+        the threads take turns at them.  So which clips share products depends on their order alone.  A group of one runs as it does alone on
+        one thread.
+        """
+        config = self._model.config
+        outs = [np.zeros((config.frames(len(waveform)), config.hidden_size), np.float32) for waveform in waveforms]
+        for waveform in waveforms:
+            check_group_norm(config, waveform[None])
+
+        def compute(stop: Stop) -> None:
+            todo = iter(_groups([len(out) for out in outs]))
+
+            def program(rank: int) -> None:
+                for group in todo:
+                    with self._clip(Crew(1, stop)) as run:
+                        run.run_together(waveforms[group], outs[group])
+
+            Crew(self._threads, stop).run(program)
+
+        limited(compute)
+        return outs
+
     def frames(self, waveform: Array) -> Array:
         """What the encoder is given.  (1, n) -> (1, T, H).  See ``Parts``."""
         config = self._model.config
@@ -115,3 +143,15 @@ class FastTrunk:
             scratch = Workspace()
         yield ClipRun(self._model, crew, scratch, **particulars)
         self._spare.append(scratch)
+
+
+def _groups(frames: Sequence[int]) -> Iterator[slice]:
+    """Neighbours of at most :data:`TOGETHER` frames in all."""
+    start = total = 0
+    for index, count in enumerate(frames):
+        if total and total + count > TOGETHER:
+            yield slice(start, index)
+            start, total = index, 0
+        total += count
+    if total:
+        yield slice(start, len(frames))

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 import sewnp
 from judging import scale_error
 from sewnp.errors import ConfigError, InputError
-from sewnp.fast import FastTrunk, convolutions, transformer
+from sewnp.fast import FastTrunk, convolutions, transformer, trunk
 from sewnp.fast.products import LAYOUTS
 from sewnp.networks import TextbookParts, base_model, ctc_logits, fold_statistics
 
@@ -178,6 +178,29 @@ def test_heads_too_have_one_blas_thread(model: sewnp.Model, monkeypatch: Any) ->
     fast.transcribe(noise(16000)[0], sampling_rate=16000, window=0.2, overlap=0.05)
     assert len(found) > 2 * in_one_piece > 0
     assert set(found) == {1}
+
+
+def test_clips_together_are_what_each_is_alone(model: sewnp.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the rounding of products of more rows; whatever the threads, to the last bit; and a group of one exactly."""
+    clips = [noise(n, seed=n)[0] for n in (3000, 130, 9000, 2000, 2000, 700, 30000)]
+    found = {}
+    for threads in (1, 2, 3):
+        fast = replace(model, engine="fast", threads=threads)
+        for most in (800, 250, 1):
+            monkeypatch.setattr(trunk, "TOGETHER", most)
+            states = fast._fast.together(clips)
+            for x, state in zip(clips, states, strict=True):
+                assert scale_error(state, model(x[None]).last_hidden_state[0]) < CLOSE
+            for state, other in zip(states, found.setdefault(most, states), strict=True):
+                np.testing.assert_array_equal(state, other)
+    alone = replace(model, engine="fast", threads=1)
+    for x, state in zip(clips, found[1], strict=True):
+        np.testing.assert_array_equal(state, alone(x[None]).last_hidden_state[0])
+    assert alone._fast.together([]) == []
+
+
+def test_neighbours_form_groups() -> None:
+    assert [*trunk._groups([300, 300, 300, 900, 100, 700, 1])] == [slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 6), slice(6, 7)]
 
 
 @pytest.fixture(params=[("textbook", None), ("fast", 1), ("fast", 2), ("fast", 3)], ids=lambda pair: f"{pair[0]}-{pair[1]}")
