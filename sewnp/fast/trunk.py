@@ -23,6 +23,11 @@ TOGETHER = 800
 """Frames, 16 seconds of sound, of clips that share products: beyond, the products gain nothing, and what they leave no longer fits into a cache."""
 
 
+ALONE = 50_000_000
+"""Multiply-adds of a layer's weights below which a clip has one thread: two would lose more by handing over than they win.  (Measured: the embedded
+models break even at some six seconds of sound, sew-tiny below one.)"""
+
+
 class FastTrunk:
     """A base model of float32 weights, packed once and run by ``threads`` threads.  It computes and shows nothing: a ``Fast`` and a ``Parts``.
 
@@ -68,7 +73,7 @@ class FastTrunk:
         def compute(stop: Stop) -> None:
             if batch == 1 or self._threads == 1:
                 for row in range(batch):
-                    clip(row, Crew(self._threads, stop))
+                    clip(row, Crew(self._useful(out.shape[1]), stop))
                 return
             rows = iter(range(batch))  # the threads take turns
 
@@ -133,6 +138,12 @@ class FastTrunk:
                 action(clip)
 
         limited(compute)
+
+    def _useful(self, frames: int) -> int:
+        """Threads that make a clip of so many frames quicker."""
+        config = self._model.config
+        weights = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+        return self._threads if frames // config.squeeze_factor * weights >= ALONE else 1
 
     @contextmanager
     def _clip(self, crew: Crew, **particulars: Any) -> Iterator[ClipRun]:

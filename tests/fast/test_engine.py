@@ -17,6 +17,7 @@ import sewnp
 from judging import scale_error
 from sewnp.errors import ConfigError, InputError
 from sewnp.fast import FastTrunk, convolutions, transformer, trunk
+from sewnp.fast.crew import Crew
 from sewnp.fast.products import LAYOUTS
 from sewnp.networks import TextbookParts, base_model, ctc_logits, fold_statistics
 
@@ -58,6 +59,7 @@ def layout(request: Any) -> Iterator[str]:
     """Everything here holds on both product paths, whatever this machine would choose."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEWNP_PRODUCTS", request.param)
+        patch.setattr(trunk, "ALONE", 0)  # small models and short clips shall have all threads
         yield request.param
 
 
@@ -197,6 +199,17 @@ def test_clips_together_are_what_each_is_alone(model: sewnp.Model, monkeypatch: 
     for x, state in zip(clips, found[1], strict=True):
         np.testing.assert_array_equal(state, alone(x[None]).last_hidden_state[0])
     assert alone._fast.together([]) == []
+
+
+def test_short_clips_have_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their work, and not by a stopwatch: the same clip has the same bits."""
+    monkeypatch.setattr(trunk, "ALONE", 50_000_000)
+    sizes: list[int] = []
+    monkeypatch.setattr(trunk, "Crew", lambda size, stop: sizes.append(size) or Crew(size, stop))  # type: ignore[func-returns-value]
+    digits = sewnp.load("digits", threads=3)
+    for seconds in (1, 6, 7):
+        digits(noise(16000 * seconds))
+    assert sizes == [1, 1, 3]
 
 
 def test_neighbours_form_groups() -> None:
