@@ -105,6 +105,9 @@ class _Clip(Generic[K]):
 def _answer(clips: "list[_Clip[K]]", model: Model) -> None:
     """Run what they ask for, together; or each alone, where together it fails, so that each has its own error."""
     start, asked = time.perf_counter(), [clip.waiting for clip in clips if clip.waiting is not None]
+    if len(clips) == 1:  # with all threads
+        clips[0].go_on(None)
+        return
     try:
         together = calmly(model._logits_together)(asked)
     except Exception:

@@ -89,9 +89,9 @@ class FastTrunk:
     def together(self, waveforms: Sequence[Array]) -> list[Array]:
         """Several clips of any lengths, whose frames share their products.  (n,) each -> (T, H) each.
 
-        Clips that follow each other form groups of at most :data:`TOGETHER` frames, or of one that is longer; a group runs on one thread, and
-        the threads take turns at them.  So which clips share products depends on their order alone.  A group of one runs as it does alone on
-        one thread.
+        Clips that follow each other form groups of at most :data:`TOGETHER` frames, fewer where a thread would have none, or of one clip that is
+        longer; a group runs on one thread, and the threads take turns at them.  So which clips share products depends on their order and
+        the number of threads alone.
         """
         config = self._model.config
         outs = [np.zeros((config.frames(len(waveform)), config.hidden_size), np.float32) for waveform in waveforms]
@@ -99,7 +99,8 @@ class FastTrunk:
             check_group_norm(config, waveform[None])
 
         def compute(stop: Stop) -> None:
-            todo = iter(_groups([len(out) for out in outs]))
+            frames = [len(out) for out in outs]
+            todo = iter(_groups(frames, min(TOGETHER, -(-sum(frames) // self._threads))))
 
             def program(rank: int) -> None:
                 for group in todo:
@@ -156,11 +157,11 @@ class FastTrunk:
         self._spare.append(scratch)
 
 
-def _groups(frames: Sequence[int]) -> Iterator[slice]:
-    """Neighbours of at most :data:`TOGETHER` frames in all."""
+def _groups(frames: Sequence[int], most: int) -> Iterator[slice]:
+    """Neighbours of at most so many frames in all."""
     start = total = 0
     for index, count in enumerate(frames):
-        if total and total + count > TOGETHER:
+        if total and total + count > most:
             yield slice(start, index)
             start, total = index, 0
         total += count
