@@ -6,8 +6,6 @@
 # **Read before:** notebooks 02 (strided convolutions), 03 (group norm and GELU), 06 and 07 (attention, with positions in 07).
 
 # %%
-import copy
-from itertools import pairwise
 from time import perf_counter
 
 import matplotlib.pyplot as plt
@@ -18,16 +16,14 @@ from scipy.special import erfinv, ndtr
 
 import sewnp
 from sewnp import plots
-from sewnp.fast import FastTrunk, one_blas_thread
-from sewnp.fast.attention import Positions, attend
+from sewnp.fast import FastTrunk, kernels, one_blas_thread
 from sewnp.fast.convolutions import pack_convolution, tiles
 from sewnp.fast.crew import Crew
-from sewnp.fast.elementwise import BLOCK, exponentials, gelu
+from sewnp.fast.elementwise import exponentials, gelu
+from sewnp.fast.products import lay_out
 from sewnp.fast.workspace import Workspace
 from sewnp.layers import conv1d, group_norm, masked_softmax
-from sewnp.layers.disentangled import content_to_position, position_to_content, relative_positions
 from sewnp.networks import WindowMoments, convolution_moments, fold_norm
-from sewnp.presets import preset
 from sewnp.speech import read_audio
 
 plt.rcParams.update(plots.style())
@@ -70,41 +66,9 @@ for model in (book, fast):
 # ## Where the time goes
 #
 # Nobody should make anything faster before having looked where the time goes. An observer (notebook 02) sees every stage pass, so
-# a stopwatch is an observer that looks at the clock. We let it watch the size that was published as sew-tiny, 41 million
-# parameters, with random weights: for the time it takes it does not matter what is said. Ten seconds of noise.
-
-# %% tags=["timing"]
-kinds = {
-    "GELU": "activation",
-    "norms": "norm",
-    "convolutions": ".conv",
-    "feed-forward products": "feed_forward",
-    "attention": "attention",
-}
-noise = np.random.default_rng(0).normal(size=(1, 160_000)).astype(np.float32)
-tiny = sewnp.from_config(preset("sew-tiny"), seed=0, engine="textbook")
-took, clock = {}, 0.0
-
-
-def stopwatch(name, x):
-    global clock
-    kind = next((kind for kind, part in kinds.items() if part in name), "the rest")
-    took[kind] = took.get(kind, 0) + perf_counter() - clock
-    clock = perf_counter()
-    return x
-
-
-with one_blas_thread():
-    tiny(noise)  # once to warm up
-    clock = perf_counter()
-    tiny(noise, see=stopwatch)
-for kind, seconds in sorted(took.items(), key=lambda item: -item[1]):
-    print(f"{kind:22} {seconds:.3f} s")
-
-# %% [markdown]
-# Cells like this one are left without output here: times differ from run to run, and from your machine to ours. Where this
-# notebook says *measured*, it was on two shared cores of an Intel Xeon with AVX-512, NumPy 2.4. On one core the textbook took
-# 0.85 s:
+# a stopwatch is an observer that looks at the clock. It watched the size that was published as sew-tiny, 41 million parameters, with
+# random weights, on ten seconds of noise. Where this notebook says *measured*, it was on two shared cores with AVX-512, NumPy 2.4,
+# and the cells that measure are left without output: times differ from your machine to ours. On one core the textbook took 0.85 s:
 #
 # | | seconds | |
 # |---|---|---|
@@ -115,9 +79,9 @@ for kind, seconds in sorted(took.items(), key=lambda item: -item[1]):
 # | norms | 0.06 | half of it the one group norm |
 # | the rest | 0.01 | |
 #
-# The products are done by **BLAS**, a library that has been tuned for decades; there is little to gain. But GELU, which does not
-# do a single multiply-add in our count (notebook 04), takes nearly a third of the time. Between the products numbers are only
-# fetched, bent a little and put back. That is where NumPy loses, and where the twin works.
+# GELU, which does not do a single multiply-add in our count (notebook 04), takes nearly a third of the time: between the products
+# numbers are only fetched, bent a little and put back, and that is where NumPy loses. The products are done by **BLAS**, a library
+# that has been tuned for decades. It looks as if nothing could be gained there. For long clips that is so.
 
 # %% [markdown]
 # ## The group norm that is not there
@@ -160,19 +124,7 @@ assert [round(value, 2) for value in windows.covariance[0, [0, 1, 9]].tolist()] 
 assert np.allclose(mean, convolved[0].mean(axis=0), atol=1e-12)
 assert np.allclose(variance, convolved[0].var(axis=0), rtol=1e-10)
 
-figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7), gridspec_kw={"width_ratios": [1, 1.3]})
-image = axes[0].imshow(windows.covariance)
-axes[0].set(xlabel="sample of the window", ylabel="sample of the window", title="C, the covariance of the windows")
-axes[0].figure.colorbar(image, ax=axes[0])
-axes[1].plot([0, 7], [0, 7], color=plots.GREY, linewidth=0.8)
-axes[1].plot(convolved[0].var(axis=0), variance, "o", color=BLUE, markersize=4)
-axes[1].set(xlabel="variance measured behind the convolution", ylabel="w C w", title="32 channels", xlim=(0, 7), ylim=(0, 7))
-plt.show()
-
 # %% [markdown]
-# The table says that neighbouring samples of speech are nearly equal (0.93 where the variance is 1), and samples that are nine
-# apart still a little alike (0.14). On the right each point is a channel: measured on 9,519 frames, and told in advance.
-#
 # What the norm then does to a channel, divide by the standard deviation, multiply by a learned scale $g_c$ and add a learned
 # shift $b_c$, is linear too. So it can be done to the kernel instead, once, and to a bias:
 #
@@ -199,19 +151,6 @@ assert error(textbook, normalised) < 5e-7
 # sew-tiny: 14 ms for the norm, 1.4 ms for the covariance. And there is a second gain: since the statistics are known before the
 # convolution, a recording of an hour can be read twice, once for $m$ and $C$ and once for the words, without ever being in memory
 # as a whole. `transcribe` does that with long recordings.
-#
-# The centring matters, by the way. $C$ is not the mean of $x x^\top$ minus $m m^\top$. On paper that is the same, but when the
-# waveform has an offset, it subtracts one huge number from another:
-
-# %%
-lifted = cut.astype(np.float64) + 1e6  # the same sound on an offset of a million
-short_cut = lifted.T @ lifted / len(lifted) - np.outer(lifted.mean(axis=0), lifted.mean(axis=0))
-windows = WindowMoments(10, 5)
-for block in np.array_split(waveform[0].astype(np.float64) + 1e6, 7):
-    windows.add(block)
-reference = np.cov(cut.T.astype(np.float64), bias=True)
-assert error(windows.covariance, reference) < 1e-9
-assert error(short_cut, reference) > 1e-5
 
 # %% [markdown]
 # ## Tiles
@@ -222,78 +161,24 @@ assert error(short_cut, reference) > 1e-5
 #
 # $$ a \cdot \text{stride} \quad\text{to}\quad (b - 1) \cdot \text{stride} + \text{kernel} $$
 #
-# of the layer before, and so on down to the samples. Then all thirteen layers are run on that tile, while its numbers are at
-# hand. Where tiles meet, a few frames are computed twice.
-
-
-# %%
-def needed(first, last, layers):
-    """Bounds at every layer of what the frames first to last - 1 are made of: the samples first, the frames last."""
-    bounds = [(first, last)]
-    for layer in reversed(layers):
-        start, end = bounds[-1]
-        bounds.append((start * layer.stride, (end - 1) * layer.stride + layer.size))
-    return bounds[::-1]
-
-
-conv_layers = tiny.weights["sew"]["feature_extractor"]["conv_layers"]
-packed = [pack_convolution(layer, stride) for layer, stride in zip(conv_layers, tiny.config.conv_stride, strict=True)]
-widths = [layer.kernel.shape[1] for layer in packed]
-
-
-def work(first, last):
-    """Multiply-adds of all layers for these frames."""
-    sizes = [end - start for start, end in needed(first, last, packed)[1:]]
-    return sum(size * layer.kernel.size for size, layer in zip(sizes, packed, strict=True))
-
-
-frames = 499  # of ten seconds
-lengths = np.array([1, 2, 4, 8, 16, 32, 64, 125, 250, 499])
-extra = [sum(work(a, min(a + n, frames)) for a in range(0, frames, n)) / work(0, frames) - 1 for n in lengths]
-megabytes = [
-    4e-6 * max((end - start) * w for (start, end), w in zip(needed(0, n, packed)[1:], widths, strict=True)) for n in lengths
-]
-
-figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.5))
-axes[0].loglog(lengths[:-1], 100 * np.array(extra[:-1]), marker="o", markersize=3.5)
-axes[0].set(xlabel="frames of a tile", ylabel="work done twice (%)", title="small tiles repeat work ...")
-axes[1].loglog(lengths, megabytes, marker="o", markersize=3.5)
-axes[1].axhline(2, color=plots.GREY, linestyle=":")
-axes[1].annotate("a core's own cache: 2 MB", (1.2, 2.2), fontsize=8)
-axes[1].set(xlabel="frames of a tile", ylabel="largest activation (MB)", title="... and large ones do not fit")
-plt.show()
-
-cuts = tiles(frames, packed, 2)
-print(cuts)
-assert cuts == [(0, 124), (124, 249), (249, 374), (374, 499)]
-assert 0.09 < extra[0] < 0.11
-assert 0.0005 < extra[7] < 0.0007
-assert 1.9 < megabytes[7] < 2.1
-assert needed(0, 1, packed)[0] == (0, 400)  # the receptive field of one frame
-
-# %% [markdown]
-# The twin takes tiles whose largest activation has 2 MB, as much as a core of today keeps in a cache of its own: four tiles for
-# ten seconds, and they repeat less than a thousandth of the work. Run tile by tile, the frames are what they would have been in
-# one piece:
+# of the layer before, and so on down to the samples. Where tiles meet, a few frames are computed twice: with the twin's tiles, whose
+# largest activation has 2 MB, less than a thousandth. So memory does not grow with the clip, and threads can take turns at
+# tiles without ever waiting for one another.
 
 # %%
-inside = book.config.frames(waveform.shape[1])
+conv_layers = book.weights["sew"]["feature_extractor"]["conv_layers"]
+packed = [pack_convolution(layer, stride) for layer, stride in zip(conv_layers, book.config.conv_stride, strict=True)]
+assert tiles(499, packed, 2) == [(0, 249), (249, 499)]  # ten seconds, two threads
+
 trunk = FastTrunk(book.config, book.weights["sew"], threads=2)
-whole = trunk.frames(waveform)  # what the encoder is given, (1, T, H)
+whole = trunk.frames(waveform)  # what the encoder is given, (1, T, H): tile by tile
 kept = {}
 exact(waveform, see=lambda name, x: kept.setdefault(name, x))
-assert whole.shape == (1, inside, 160)
 assert error(whole, kept["feature_projection"]) < 4e-6
 
 # %% [markdown]
-# Does it pay? Here honesty is due. On the machine where this was measured, one core takes ten seconds of audio in 0.15 s with
-# tiles and in 0.14 s without, and a minute in about 1.0 and 0.9 s. Its processors share a third cache of 480 MB, and nothing
-# falls out of that. What tiles give on every machine are two other things. Memory for the convolutions does not grow with the
-# clip. And tiles are pieces of work that several threads can take turns at, without ever waiting for one another.
-#
 # The arrays for a tile are taken from a **workspace**, which keeps them from tile to tile and from call to call. Memory that is
-# fresh from the operating system has to be cleared and mapped, page by page of 4 kB, at the first touch. So the second tile
-# writes where the first did:
+# fresh from the operating system has to be cleared and mapped, page by page of 4 kB, at the first touch.
 
 # %%
 scratch = Workspace()
@@ -318,22 +203,12 @@ share = np.linspace(0.001, 0.999999, 2000)  # values of erf
 at = np.sqrt(2) * erfinv(share)
 f = np.arctanh(share) / at
 
-figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.4))
-axes[0].plot(at, share, label="erf(x / √2)")
-axes[0].plot(at, np.tanh(at), color=plots.GREY, label="tanh(x)")
-axes[0].set(xlabel="x", title="two functions of one shape")
-axes[0].legend()
-axes[1].plot(at**2, f)
 line = np.sqrt(2 / np.pi) * (1 + 0.044715 * at**2)
-axes[1].plot(at**2, line, color=plots.GREY, linestyle=":", label="the tanh version's line")
-axes[1].set(xlabel="z = x²", ylabel="f(z)", title="what makes them equal")
-axes[1].legend()
-plt.show()
 assert round(float(f[0]), 4) == round(np.sqrt(2 / np.pi), 4) == 0.7979
 assert 0.0005 < np.abs(line / f - 1)[at < 2].max() < 0.001  # a thousandth, for most of what occurs
 
 # %% [markdown]
-# $f$ begins at $\sqrt{2/\pi}$ and is nearly straight. (Take a straight line, the dotted one, and you have the popular tanh
+# $f$ begins at $\sqrt{2/\pi}$ and is nearly straight. (Take a straight line and you have the popular tanh
 # version of notebook 03, which is off by 5e-4.) The twin adds one small fraction to the line, so that six constants are enough
 # for float32:
 
@@ -360,173 +235,41 @@ def fitted(x):
 assert np.abs(fitted(x32) - true_gelu).max() < 1.2e-6
 
 # %% [markdown]
-# Below 1.2e-6, the error of PyTorch's own GELU. (Numbers near 8 have neighbours in float32 that are 5e-7 apart.) Measured, the
-# first layer of sew-tiny takes 10 ms in place of 50.
+# Below 1.2e-6, the error of PyTorch's own GELU. Measured, the first layer of sew-tiny takes 10 ms in place of 50.
 #
-# ### Why the error must shrink with x
-#
-# Is a largest error of 1.2e-6 a good measure? It was ours at first. Let us repeat the mistake. $\mathrm{gelu}(x) - x/2$ is an
-# even function, a smooth one, and a polynomial in $z$ can be fitted to it with an error that is nowhere larger than 6e-7. We even
-# evaluate it in float64, so that this one error is all it has.
+# Is a largest error of 1.2e-6 a good measure? It was ours at first, and a mistake. $\mathrm{gelu}(x) - x/2$ is even and smooth, and a
+# polynomial in $z$ can be fitted to it with an error that is nowhere larger than 6e-7. But for it an $x$ of 1e-4 is worth no more
+# care than one of 5:
 
 # %%
 LIMIT = 5.5  # beyond it, gelu(x) is x or 0 to float32
 nodes = np.linspace(0, LIMIT, 4001)
 even_part = np.polynomial.Chebyshev.fit(nodes**2, nodes * ndtr(nodes) - nodes / 2, 15, domain=[0, LIMIT**2])
+absolute = (x64 / 2 + np.where(np.abs(x64) < LIMIT, even_part(np.minimum(np.abs(x64), LIMIT) ** 2), np.abs(x64) / 2)).astype(
+    np.float32
+)
+assert np.abs(absolute - true_gelu).max() < 1.2e-6  # as good, on paper
 
-
-def absolute_fit(x):
-    """A GELU whose largest error is small."""
-    size = np.abs(x.astype(np.float64))
-    even = np.where(size < LIMIT, even_part(np.minimum(size, LIMIT) ** 2), size / 2)
-    return (x / 2 + even).astype(np.float32)
-
-
-assert np.abs(absolute_fit(x32) - true_gelu).max() < 1.2e-6  # as good, on paper
-
-small = np.logspace(-5, 0, 400).astype(np.float32)
+small = np.logspace(-5, -1, 400).astype(np.float32)
 true_small = small.astype(np.float64) * ndtr(small.astype(np.float64))
-relative = np.abs(absolute_fit(small) - true_small) / true_small
+by_absolute = small / 2 + even_part(small.astype(np.float64) ** 2)
+relative = np.abs(by_absolute - true_small) / true_small
+assert (np.abs(fitted(small) - true_small) < 5e-7 * true_small).all()
+assert float(fitted(np.float32([0]))[0]) == 0
+
 figure, ax = plt.subplots(figsize=(6.4, 2.5))
 ax.axhspan(1e-8, 5e-7, color=BLUE, alpha=0.25, linewidth=0)
 ax.annotate("rounding of float32: in here is the twin's fit, everywhere", (1.3e-5, 6e-8), fontsize=8)
-ax.loglog(small[small < 0.1], relative[small < 0.1], color=ORANGE, label="fit of the absolute error")
+ax.loglog(small, relative, color=ORANGE, label="fit of the absolute error")
 ax.set(xlabel="x", ylabel="relative error of GELU(x)", xlim=(1e-5, 0.1), ylim=(1e-8, 1e-1), title="small numbers need small errors")
 ax.legend()
 plt.show()
-assert (np.abs(fitted(small) - true_small) < 5e-7 * true_small).all()
-assert abs(float(absolute_fit(np.float32([0]))[0])) > 5e-8  # gelu(0) is not 0
-assert float(fitted(np.float32([0]))[0]) == 0
 
 # %% [markdown]
-# For a fit that bounds the *absolute* error, an $x$ of 1e-4 is worth no more care than one of 5. So it is off by a thousandth of
-# a small value. Does that matter? Not for our clip, whose activations have the size of 1. But the next layer only sees what it is
-# given, and a model may well live on small numbers. Thirteen convolutions follow one another without a norm between them: if the
-# first gives out little, all have little. We take the digits model, make its first norm's learned numbers 10, 100 and 1,000 times
-# smaller, and replace GELU by the one or the other, with an observer. How far is the last convolution from the truth?
-
-
-# %%
-class Enough(Exception):
-    """The convolutions are done: nobody needs the rest."""
-
-
-def last_convolution(model, activation=None):
-    """What the thirteenth layer gives out, with another GELU in all layers, if one is given."""
-    before = None
-
-    def see(name, x):
-        nonlocal before
-        if name.endswith("activation"):
-            x = x if activation is None else activation(before)
-            if name == "feature_extractor.conv_layers.12.activation":
-                raise Enough(x)
-        before = x
-        return x
-
-    try:
-        model(waveform[:, :16_000], see=see)
-    except Enough as done:
-        return done.args[0]
-
-
-def quieter(model, factor):
-    """A copy whose first norm gives out so many times less."""
-    changed = copy.deepcopy(model)
-    norm = changed.weights["sew"]["feature_extractor"]["conv_layers"][0]["layer_norm"]
-    norm["weight"] /= np.float32(factor)
-    norm["bias"] /= np.float32(factor)
-    return changed
-
-
-factors, errors = (1, 10, 100, 1000), {"textbook": [], "twin": [], "absolute": []}
-for factor in factors:
-    reference = last_convolution(quieter(exact, factor))
-    quiet = quieter(book, factor)
-    for name, activation in (("textbook", None), ("twin", fitted), ("absolute", absolute_fit)):
-        errors[name].append(error(last_convolution(quiet, activation), reference))
-
-figure, ax = plt.subplots(figsize=(6.4, 2.5))
-ax.axhspan(1e-7, 2e-6, color=BLUE, alpha=0.25, linewidth=0)
-ax.annotate("rounding of float32: in here are SciPy's erf, the twin's fit, and all that is as trained", (1.1, 4e-7), fontsize=8)
-ax.loglog(factors[1:], errors["absolute"][1:], marker="o", color=ORANGE, label="fit of the absolute error")
-ax.set(xlabel="activations smaller by a factor of", ylabel="error (of the scale)", ylim=(1e-7, 3e-3), xlim=(0.9, 1200))
-ax.set(xticks=factors, title="behind thirteen convolutions")
-ax.set_xticklabels(["1, as trained", "10", "100", "1,000"])
-ax.legend(loc="upper left")
-plt.show()
-assert max(errors["textbook"]) < 2e-6
-assert max(errors["twin"]) < 2e-6
-assert errors["absolute"][0] < 1e-6
-assert errors["absolute"][1] > 4 * errors["textbook"][1]
-assert errors["absolute"][2] > 50 * errors["textbook"][2]
-
-# %% [markdown]
-# As trained, all three are equally good, and a test with this one clip would have passed. With activations a hundred times
-# smaller the first fit is 200 times worse than SciPy's erf. Ours was caught in that way: on paper it was as exact as PyTorch's
-# GELU, and in a network with small activations it cost twenty times PyTorch's error. The fit that the twin has now was made for
-# the error of $\Phi(x)\max(|x|, 1)$: relative where $x$ is small, absolute where it is large.
+# In a model whose activations are a hundred times smaller than usual, that fit was 200 times worse than SciPy's erf behind thirteen
+# convolutions, and on our clips as good. The twin's was made for the error of $\Phi(x)\max(|x|, 1)$: relative where $x$ is small,
+# absolute where it is large.
 #
-# ## Few and long calls
-#
-# `gelu` works in blocks of 131,072 numbers. Why not the whole array at once, why not smaller blocks? A block and its three
-# helpers should stay in the core's own cache: four arrays of 0.5 MB are the 2 MB that there are. That speaks against larger ones.
-# And each call costs something before it begins, half a microsecond. That speaks against much smaller ones. With threads, there
-# is a third reason.
-#
-# Python has a lock: only the thread that holds it can run Python. NumPy lets go of it while it computes, so two threads can
-# compute at once. But at the end of every call a thread wants it back. If the other holds it just then, the thread has to
-# *sleep*, and waking it takes the operating system ten microseconds or more. If a call takes one microsecond, threads do nothing
-# but meet at that door. If it takes twenty, they seldom meet.
-
-# %% tags=["timing"]
-numbers = np.random.default_rng(0).normal(size=2**21).astype(np.float32)
-
-
-def milliseconds(block, crew_size):
-    """The quickest of five runs of the fifteen passes over two million numbers, in blocks of that size, on so many threads."""
-    scratch, best, y = Workspace(), np.inf, numbers.copy()
-
-    def program(rank):
-        part = y[rank * len(y) // crew_size : (rank + 1) * len(y) // crew_size]
-        for start in range(0, len(part), block):
-            gelu(part[start : start + block], scratch, rank)
-
-    for _ in range(5):
-        y[:] = numbers
-        begin = perf_counter()
-        Crew(crew_size).run(program)
-        best = min(best, perf_counter() - begin)
-    return 1e3 * best
-
-
-for block in (1024, 4096, 32_768, 131_072):
-    print(f"blocks of {block:7,}: one thread {milliseconds(block, 1):5.1f} ms, two {milliseconds(block, 2):5.1f} ms")
-
-# %% [markdown]
-# Measured, medians of twelve runs over two million numbers:
-#
-# | numbers in a block | one call of `multiply` | one thread | two threads |
-# |---|---|---|---|
-# | 4,096 | 1 µs | 9.7 ms | 18 ms |
-# | 32,768 | 6 µs | 5.9 ms | 8.9 ms |
-# | 131,072 | 21 µs | 6.2 ms | 6.6 ms |
-# | 262,144 | | 8.8 ms | 7.2 ms |
-#
-# With short calls the second thread does harm: it takes twice as long as being alone. At 131,072 the harm is gone, and on a less
-# crowded machine it is a gain. (These two cores are rented and shared, and GELU alone does not gain much from the second. The
-# whole model does, see the end.) So the rule is: few calls, long calls, and where a piece of work is too short for two threads,
-# let one do it.
-
-# %%
-assert BLOCK == 131_072
-crew = Crew(2)
-print([crew.share(250, rank, least=BLOCK // 512) for rank in range(2)])  # 250 frames of 512 channels: one thread takes them all
-print([crew.share(750, rank, least=BLOCK // 512) for rank in range(2)])
-assert crew.share(250, 1, least=BLOCK // 512) == slice(250, 250)
-assert crew.share(750, 1, least=BLOCK // 512) == slice(375, 750)
-
-# %% [markdown]
 # ## Softmax, and its division afterwards
 #
 # Attention (notebook 06) turns a row of scores $s_j$ into probabilities and takes the mean of the values with them:
@@ -554,22 +297,12 @@ true_scores = scores.astype(np.float64)
 true_context = masked_softmax(true_scores, None) @ v.astype(np.float64)
 assert error(context, true_context) < 1e-6
 assert error(masked_softmax(scores, None) @ v, true_context) < 1e-6
-print(f"divisions a head: {scores[0].size:,} before the product, {context[0].size:,} after it")
-assert (scores[0].size, context[0].size) == (74 * 74, 74 * 40)
 
 # %% [markdown]
 # That the largest score of the row is subtracted first remains: without it, $e^{100}$ is infinite in float32. `attend` does this
 # for a block of queries at a time, so that in a long clip no table of all frames by all frames is made. The queries come divided
 # by the scores' scale, which was done once, to the weights that make them. So was the stacking: queries, keys and values are made
 # by one product, not three.
-
-# %%
-heads, n, size = q.shape
-side_by_side = np.stack([q / np.float32(np.sqrt(size)), k, v], axis=1)  # (heads, 3, N, d)
-qkv = np.ascontiguousarray(side_by_side.transpose(2, 0, 1, 3).reshape(n, -1))  # (N, heads 3 d)
-out = np.empty((n, heads * size), np.float32)
-attend(qkv, out, size=size, attended=None, positions=None, scratch=scratch, rank=0)
-assert error(out.reshape(n, heads, size).transpose(1, 0, 2), true_context) < 2e-6
 
 # %% [markdown]
 # ## Positions without gathering
@@ -609,38 +342,79 @@ assert np.shares_memory(moving, distance)  # nothing was copied
 # %% [markdown]
 # An array is a piece of memory and a rule for walking in it, its **strides**: so many bytes to the next column, so many to the
 # next row. The picture on the right is the memory of the left one with another rule. To the next row it goes one number less far
-# than a row is long. A matrix read with a row stride one short *is* the table of distances, and nothing has been looked up.
+# than a row is long. A matrix read with a row stride one short *is* the table of distances, and nothing has been looked up. For the
+# first of SEW-D's two terms that took 1.8 ms in place of 4.5, on 250 frames. (The key's part is the same with the roles exchanged,
+# and read transposed.)
 #
-# The key's part (p2c) is the same with the roles exchanged, and read transposed. Both against the textbook, on random numbers:
+# ## The products, after all
+#
+# One second of sound is 25 frames in the transformer. A product of 25 rows with a matrix of 512 x 2048 numbers is 52 million
+# floating point operations, and one core of ours does 200 thousand million a second when its numbers are at hand. It should take a
+# quarter of a millisecond. It takes more than four times as long. Where is the time?
+#
+# Before BLAS multiplies it **packs**: it copies both operands into an order in which its innermost loop finds the next number
+# right behind the last. For a large product that is nothing, since each copied number is used hundreds of times. For 25 rows, each
+# number of the weight is used 25 times, and copying it costs as much as using it. And the weight is the same at every call!
+#
+# BLAS cannot know that, and offers no way to tell it. But OpenBLAS has a second way: its AVX-512 kernels multiply *without* packing
+# where rows times columns times inputs are at most a million. So the twin makes small products out of the large one. Each
+# weight is laid out once, in blocks of 32 columns; the frames come in chunks; and one call of `np.matmul` multiplies every chunk
+# with every block.
 
 # %%
-rng = np.random.default_rng(1)
-n, size, span = 40, 16, 64
-q, k, v = (rng.normal(size=(1, 1, n, size)).astype(np.float32) for _ in range(3))
-keys, queries = (rng.normal(size=(1, 1, 2 * span, size)).astype(np.float32) for _ in range(2))
-relative = relative_positions(n, buckets=32, max_distance=128)
-gathered = q @ k.swapaxes(2, 3) + content_to_position(q, keys, relative) + position_to_content(k, queries, relative)
-expected = masked_softmax(gathered.astype(np.float64), None) @ v.astype(np.float64)
+weight = np.random.default_rng(2).normal(size=(2048, 512)).astype(np.float32)
+blocks = lay_out(weight, "blocks")
+print(blocks.blocks.shape)
+assert blocks.blocks.shape == (2048 // 32, 512, 32)
+assert 1_000_000 // (512 * 32) == 61  # frames of a chunk
+assert np.array_equal(blocks.weight(), weight)  # the same numbers in another order: nothing is lost
 
-falling = relative[::-1, 0], relative[0, 1:]  # buckets of the distances N - 1 ... 0, and -1 ... 1 - N
-ordered = np.concatenate(falling)
-lined = Positions(keys[0, 0][ordered + span], queries[0, 0][-ordered + span])
-qkv = np.ascontiguousarray(np.concatenate([q, k, v], axis=-1)[0, 0])
-out = np.empty((n, size), np.float32)
-attend(qkv, out, size=size, attended=None, positions=lined, scratch=scratch, rank=0)
-assert error(out, expected[0, 0]) < 4e-6
+x = np.random.default_rng(3).normal(size=(100, 512)).astype(np.float32)
+found = np.empty((100, 2048), np.float32)
+blocks.multiply(x, found, scratch, 0)
+true_product = x.astype(np.float64) @ weight.T.astype(np.float64)
+assert error(found, true_product) < 1e-6
+assert error(x @ weight.T, true_product) < 1e-6
+
+# %% tags=["timing"]
+weights = [np.random.default_rng(seed).normal(size=(2048, 512)).astype(np.float32) for seed in range(8)]
+print(kernels())
+with one_blas_thread():
+    for rows in (25, 50, 250):
+        x, out = np.ones((rows, 512), np.float32), np.empty((rows, 2048), np.float32)
+        for layout in ("plain", "blocks"):
+            laid = [lay_out(weight, layout) for weight in weights]
+            times = []
+            for _ in range(3):
+                begin = perf_counter()
+                for each in laid:
+                    each.multiply(x, out, scratch, 0)
+                times.append(perf_counter() - begin)
+            print(f"{rows} frames, {layout}: {16e-9 * rows * 512 * 2048 / min(times):.0f} GFLOP/s")
 
 # %% [markdown]
-# The two roads to the same scores took 4.5 and 1.8 ms when measured on 250 frames, six heads of 64, for the first of the two
-# terms.
+# Measured on one core with AVX-512, twelve weights of a model one after the other: 45 thousand million operations a second
+# become 80 with 25 frames, 65 become 95 with 50, 91 become 100 with 250. With older kernels small products gain nothing, and the weights
+# stay as they are stored. Which of the two it is, the kernel's *name* decides. A stopwatch would decide differently on a busy
+# afternoon, and the same machine shall compute the same bits every day.
 #
-# ## Threads of equal rights
+# Where blocks are used, nobody keeps the weights beside them: layer by layer they give way, and `model.weights` is put
+# together again when you ask for it.
 #
-# A **crew** is some threads that run one and the same program, each with its number. In the convolutions they take turns at the
-# tiles. In the transformer each has some heads, and some of the columns of the feed-forward. That works because a matrix product
-# can be cut in the middle and its parts be summed:
+# ## The lock
+#
+# Two cores should take half the time. Python has a lock: only the thread that holds it can run Python. NumPy lets go of it while it
+# computes, so two threads can compute at once. But at the end of every call a thread wants it back. If the other holds it just then,
+# the thread has to *sleep*, and waking it takes the operating system ten microseconds or more. If a call takes one microsecond, threads
+# do nothing but meet at that door. If it takes twenty, they seldom meet. So `gelu` works in blocks of 131,072 numbers: long enough for
+# the lock, short enough for the core's own cache.
+# Measured on two million numbers: 9.7 ms on one thread and 18 on two in blocks of 4,096, and 6.2 and 6.6 in blocks of 131,072.
+#
+# In the transformer each thread of the **crew** has some heads, and some columns of the feed-forward: a matrix product can be
+# cut in the middle and its parts be summed. Between wait and wait everyone works alone.
 
 # %%
+crew, rng = Crew(2), np.random.default_rng(1)
 x, up, down = (rng.normal(size=shape) for shape in ((7, 20), (20, 80), (80, 20)))
 parts = np.empty((2, 7, 20))
 
@@ -655,62 +429,46 @@ crew.run(half_of_the_columns)
 assert np.allclose(parts.sum(axis=0), np.tanh(x @ up) @ down)
 
 # %% [markdown]
-# Between wait and wait everyone works alone, and a layer has four waits. Each is a few locks, and takes a third of the time of
-# Python's own `threading.Barrier`.
-#
-# One trap is left. BLAS has threads of its own, as many as there are cores, and it starts them for every product. With two Python
-# threads that both call it, four threads compete for two cores, and those that have nothing to do spin while they wait. So BLAS
-# is held to one thread for each of ours, as long as we compute, and gets its freedom back afterwards.
+# For a short clip that no longer pays: with the quicker products, a second of sew-tiny takes as long on two threads as on one,
+# since each of some fifty calls a layer wants the lock back. So a clip whose layers have less than 50 million multiply-adds has one
+# thread. Two threads find enough to do all the same where there are many clips: `transcribe_many` lays the frames of
+# neighbours end to end, a matrix of some hundred rows for every product, and each thread has such a group for itself. The clips
+# meet in products alone; positions and attention see them one by one:
 
 # %%
-show_source(one_blas_thread)
+thirds = np.array_split(waveform[0], 3)
+alone = [exact(part[None]).last_hidden_state[0] for part in thirds]
+for part, state in zip(FastTrunk(book.config, book.weights["sew"], threads=2).together(thirds), alone, strict=True):
+    assert error(part, state) < 4e-6
 
 # %% [markdown]
-# The order of a sum changes its rounding, so one thread and two need not agree to the last bit. But both must be as near to the
-# truth:
+# One trap is left. BLAS has threads of its own, as many as there are cores, and starts them for every product. With two Python
+# threads that both call it, four compete for two cores. So BLAS is held to one thread for each of ours while we compute
+# (`one_blas_thread`). The order of a sum changes its rounding, so one thread and two need not agree to the last bit; but both must
+# be as near to the truth:
 
 # %%
 for name in ("digits", "digits-d"):
     exactly = sewnp.load(name, dtype="float64")(waveform)
-    for threads in (1, 2, 3):
+    for threads in (1, 2):
         found = sewnp.load(name, engine="fast", threads=threads)(waveform)
         assert error(found.last_hidden_state, exactly.last_hidden_state) < 4e-6
         assert (found.logits.argmax(axis=-1) == exactly.logits.argmax(axis=-1)).all()
-    textbook = sewnp.load(name, engine="textbook")(waveform)
-    assert error(textbook.last_hidden_state, exactly.last_hidden_state) < 4e-6
 
 # %% [markdown]
 # ## All together
 #
-# Measured, ten seconds of noise, medians:
-#
-# | | textbook, one core | twin, one thread | twin, two threads |
-# |---|---|---|---|
-# | sew-tiny | 0.85 s | 0.54 s | 0.31 s |
-# | sew-d-tiny | 1.07 s | 0.51 s | 0.36 s |
-#
-# Ten seconds of sew-tiny are 26 billion additions and multiplications, and what remains is mostly BLAS. There are no further
-# tricks of this size in NumPy: GELU's fifteen passes could be one in a compiled language, and that is all.
-
-# %% tags=["timing"]
-for engine, threads in (("textbook", None), ("fast", 1), ("fast", 2)):
-    model = sewnp.from_config(preset("sew-tiny"), seed=0, engine=engine, threads=threads)
-    model(noise)  # once to warm up
-    times = [perf_counter()]
-    for _ in range(3):
-        model(noise)
-        times.append(perf_counter())
-    print(f"{engine}, {threads or 'BLAS takes what it likes'}: {min(b - a for a, b in pairwise(times)):.2f} s")
+# Measured on one thread, sew-tiny, milliseconds, before and after the products learned not to be copied: 36 and 24 for a second, 50
+# and 37 for two, 190 and 180 for ten. The textbook takes two to three times as long.
 
 # %% [markdown]
 # ## The answer
 #
-# By leaving the products to BLAS and taking away what lies between them. A norm over time is told in advance from the covariance
-# of ten samples, and disappears in a kernel. erf is rebuilt from a tanh that the processor does 16 at a time, fitted so that its
-# error shrinks with the number. A softmax divides where there is less to divide, a gather becomes a stride, and arrays are used
-# again. Threads get few and long calls, because the lock between them is what they lose their time at. And at each of these steps
-# the judge is the same computation in float64: the twin has to be as near to it as the textbook is, for small numbers as for
-# large ones.
+# By taking away what is no computation. A norm over time is told in advance from the covariance of ten samples, and disappears in a
+# kernel. erf is rebuilt from a tanh that the processor does 16 at a time, fitted so that its error shrinks with the number. A softmax
+# divides where there is less to divide, a gather becomes a stride, weights lie as the multiplication wants them and are not copied
+# each time. Threads get few and long calls, and clips of their own where calls are short, because the lock between them is what they
+# lose their time at. And at each of these steps the judge is the same computation in float64.
 
 # %% [markdown]
 # ## Exercises

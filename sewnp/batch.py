@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ from sewnp.errors import InputError, KindError, SewError, WorkerError, brief, ch
 from sewnp.fast.crew import LOOK
 from sewnp.jobs import UNSENDABLE, Answer, Job, Raised, work
 from sewnp.model import Model
+from sewnp.sharing import can_share, share
 from sewnp.speech.audio import Audio, audio_name, is_standard_input
 from sewnp.speech.labels import Labels
 from sewnp.speech.transcript import Transcript
@@ -67,8 +69,10 @@ def transcribe_many(
     whatever the executor.  model, options: as for ``sewnp.load`` and ``Model.transcribe``, by default the embedded "digits".  Every worker
     process loads the model once.  A name or folder has to mean the same there as here; a Model reaches no other machine, unless it is small.
 
-    executor: None works in this process, one clip after the other.  An Executor is used and left open: a pool, or a Dask cluster's
-    ``client.get_executor()``.  A function that makes one, such as :func:`processes` returns, is called again when a pool breaks.
+    executor: None works in this process, in order.  There the clips share the network's products: up to ``in_flight`` of them, or some two
+    minutes of sound, are read before the first result comes, and results are those of ``Model.transcribe`` up to rounding.  An Executor is used
+    and left open: a pool, or a Dask cluster's ``client.get_executor()``.  A function that makes one, such as :func:`processes` returns, is
+    called again when a pool breaks.
     ordered: hand on in the order of the clips.  in_flight: how many clips are submitted and not yet handed on, at most; memory does not
     grow with the number of clips.  A cluster wants about twice as many as it has workers.
 
@@ -105,8 +109,22 @@ def _many(clips: Iterable[Audio], job: Job, executor: Executors | None, ordered:
         raise InputError(f"executor: expected an executor, a function that makes one or None, found {brief(executor)}")
     tasks = (_Task(index, audio) for index, audio in enumerate(clips))
     if executor is None:
-        return (task.result(work(job, task.audio)) for task in tasks)
+        return _here(job, tasks, in_flight)
     return _through(_Pool(executor), job, tasks, ordered=ordered, in_flight=in_flight)
+
+
+def _here(job: Job, tasks: "Iterator[_Task]", in_flight: int) -> Iterator[Result]:
+    """In this process, in order."""
+    first = next(tasks, None)
+    if first is None:
+        return
+    model, tasks = job.loaded(), chain([first], tasks)
+    if can_share(job, model):
+        for task, answer in share(job, model, ((task, task.audio) for task in tasks), most=in_flight):
+            yield task.result(answer)
+    else:
+        for task in tasks:
+            yield task.result(work(job, task.audio))
 
 
 def processes(jobs: int) -> Callable[[], Executor]:

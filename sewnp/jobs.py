@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -162,12 +163,22 @@ def work(job: "Job | Parcel", audio: Audio, attempt: int = 0) -> Answer | Raised
         model = ready.loaded()
     except Exception as error:
         return Raised(error)
-    start, name = time.perf_counter(), audio_name(audio)
+    start, answer = time.perf_counter(), {}
+
+    def act() -> None:
+        check_one(audio)
+        answer[_SAYS[ready.task]] = getattr(model, ready.task)(audio, **ready.options)
+
+    failed = answered(audio_name(audio), act)
+    return failed or answer | {"seconds": time.perf_counter() - start}
+
+
+def answered(name: str, act: Callable[[], None]) -> Answer | Raised | None:
+    """The answer that says what went wrong with the clip of that name; None if nothing did."""
     try:
         with naming(name, AudioError):  # whatever else fails, of reading it and of the decoders behind
-            check_one(audio)
-            answer = getattr(model, ready.task)(audio, **ready.options)
-        return {_SAYS[ready.task]: answer, "seconds": time.perf_counter() - start}
+            act()
+        return None
     except SewError as error:
         return {"error": error if f"{name}:" in str(error) else type(error)(f"{name}: {error}")}
     except MemoryError as error:

@@ -6,11 +6,11 @@ those statistics, once to run the network, with attention alone in windows.  The
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -41,6 +41,24 @@ _IMPOSSIBLE = -100.0
 """A logit beside 0: its probability is less than float32 can add to 1."""
 _ENDLESS = 2.0**32
 """Seconds, more than any recording has: what is longer still is no number of samples."""
+
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[Array, Array, T]
+"""A computation that asks for the logits (T, V) of waveforms (n,), each a clip of its own, run alone or together with what others ask for."""
+
+
+def alone(steps: Steps[T], run: Callable[[Array], Array]) -> T:
+    """What becomes of steps when ``run`` answers them one by one."""
+    try:
+        waveform = next(steps)
+        while True:
+            waveform = steps.send(run(waveform))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        steps.close()
 
 
 def quietly(done: float, total: float | None) -> None:
@@ -117,15 +135,14 @@ def run_recording(
     rate: int,
     normalise: bool,
     window: tuple[int, int],
-    whole: Callable[[Array], Array],
     parts: Callable[[Moments | None], Parts],
     plain: bool,
     progress: Progress = quietly,
-) -> tuple[Array, int]:
-    """Both passes, or one where the recording is short enough.  -> logits (T, V), and the number of samples
+) -> Steps[tuple[Array, int]]:
+    """Both passes, or a single step where the recording is short enough.  -> logits (T, V), and the number of samples
 
-    window: see :func:`window_frames`.  whole: runs a waveform (n,) in one piece; parts: from the moments of the first convolution to what
-    runs a long one; plain: whether that is the textbook; rate: Hz.
+    window: see :func:`window_frames`.  parts: from the moments of the first convolution to what runs a long one; plain: whether that
+    is the textbook; rate: Hz.
     """
     wide, overlap = window
     first = weights[config.prefix]["feature_extractor"]["conv_layers"][0]["conv"]
@@ -134,7 +151,7 @@ def run_recording(
     if found.samples < config.minimum_samples:
         return np.zeros((0, config.vocab_size), dtype), found.samples
     if found.waveform is not None:
-        return whole(found.waveform), found.samples
+        return (yield found.waveform), found.samples
     if plain:
         check_attention("window", config, config.samples_for(wide), itemsize=dtype.itemsize)
 
@@ -209,14 +226,14 @@ def check_compat(compat: str | None, segment: bool | None) -> str | None:
 
 def segmented_logits(
     recording: Recording,
-    run: Callable[[Recording], tuple[Array, int]],
+    run: Callable[[Recording], Steps[tuple[Array, int]]],
     config: Config,
     tokenizer: CTCTokenizer | None,
     *,
     dtype: np.dtype[np.floating],
     rate: int,
     progress: Progress = quietly,
-) -> tuple[Array, int]:
+) -> Steps[tuple[Array, int]]:
     """Logits of a recording whose segments (:mod:`sewnp.speech.segmentation`) are run each for itself.  -> (T, V), and the number of samples
 
     run: a recording to its logits and its number of samples.  Every frame keeps its place in the whole.  Frames between segments are
@@ -232,7 +249,8 @@ def segmented_logits(
             yield block
 
     parts: list[tuple[int, Array]] = []
-    for start, count, logits in run_segments(recording.name, counted(), run, config, rate=rate):
+    for start, piece in segment_recordings(recording.name, counted(), config, rate=rate):
+        logits, count = yield from run(piece)
         parts.append((start // config.hop, logits))
         progress((start + count) / rate, None)
     whole = np.full((config.frames(samples), config.vocab_size), _IMPOSSIBLE, dtype)
@@ -248,13 +266,10 @@ def segmented_logits(
     return whole, samples
 
 
-def run_segments(
-    name: str, blocks: Iterable[Array], run: Callable[[Recording], tuple[Array, int]], config: Config, *, rate: int
-) -> Iterator[tuple[int, int, Array]]:
-    """The segments of a stream of blocks (n,), as they end, each run for itself.  -> its first sample, its samples, its logits (T, V)"""
+def segment_recordings(name: str, blocks: Iterable[Array], config: Config, *, rate: int) -> Iterator[tuple[int, Recording]]:
+    """The segments of a stream of blocks (n,), as they end: where each starts, in samples, and itself as a recording."""
     for segment in speech_segments(blocks, rate=rate, frame=max(1, round(FRAME * rate / config.hop)) * config.hop):
-        logits, samples = run(Recording(name, partial(_once, segment.waveform)))
-        yield segment.start, samples, logits
+        yield segment.start, Recording(name, partial(_once, segment.waveform))
 
 
 def _once(waveform: Array) -> Iterator[Array]:

@@ -21,8 +21,8 @@ from sewnp.gradients import ClipGradient, Dropout, Gradients, compute_gradients,
 from sewnp.inputs import about, as_array, calmly, check_arguments, check_channels
 from sewnp.layers.masking import Masking
 from sewnp.layers.observe import unseen, unseen_vjp
-from sewnp.long import Progress, check_compat, pipeline_logits, quietly, run_recording, segmented_logits, window_frames
-from sewnp.networks import Moments, Output, Parts, TextbookParts, fold_statistics, run
+from sewnp.long import Progress, alone, quietly
+from sewnp.networks import Moments, Output, Parts, TextbookParts, ctc_logits, fold_statistics, run
 from sewnp.parameters import Head
 from sewnp.speech import CTCTokenizer, FeatureExtractor, Features, Labels, Recording, open_recording, spell
 from sewnp.speech.alignment import Alignment, align_logits
@@ -30,8 +30,9 @@ from sewnp.speech.audio import Audio, Samples, audio_name
 from sewnp.speech.given import each_with_its_text, one_or_several
 from sewnp.speech.labels import labels_from_logits
 from sewnp.speech.tokenizer import ctc_tokenizer
-from sewnp.speech.transcript import Transcript, transcript_from_logits
+from sewnp.speech.transcript import Transcript
 from sewnp.streaming import stream
+from sewnp.transcribing import recording_steps, transcription
 from sewnp.types import Array, See, SeeVjp, Weights
 
 
@@ -205,19 +206,11 @@ class Model:
 
         Raises AudioError for audio that cannot be used, naming it, and InputError for a model without a CTC head and other arguments.
         """
-        tokenizer, rate, tell = ctc_tokenizer(self, "transcribing"), self.feature_extractor.sampling_rate, progress or quietly
-        with open_recording(audio, target=rate, sampling_rate=sampling_rate, allow_truncated=allow_truncated) as recording:
-            tell(0.0, None)
-            decoder = self.feature_extractor.decoder if decoder is None and compat is None else decoder
-            if check_compat(compat, segment) == "transformers":
-                run, hop = partial(self._logits, recording.name), self.config.hop
-                logits, samples = pipeline_logits(recording, run, hop=hop, rate=rate, chunk=window, stride=overlap, progress=tell)
-            else:
-                logits, samples = self.recording_logits(recording, window=window, overlap=overlap, segment=segment, progress=tell)
-        tell(samples / rate, samples / rate)
-        frame, duration = Fraction(self.config.hop, rate), samples / rate
-        with about(recording.name):
-            return transcript_from_logits(logits, tokenizer, seconds_per_frame=frame, duration=duration, decoder=decoder)
+        steps = transcription(
+            self, audio, sampling_rate=sampling_rate, window=window, overlap=overlap, compat=compat, decoder=decoder, segment=segment,
+            progress=progress, allow_truncated=allow_truncated,
+        )  # fmt: skip
+        return alone(steps, partial(self._logits, audio))
 
     stream = stream
     """Transcripts of sound that is still arriving: see :func:`sewnp.streaming.stream`."""
@@ -233,23 +226,8 @@ class Model:
         progress: Progress = quietly,
     ) -> tuple[Array, int]:
         """Logits (T, V) of a recording of any length at the model's rate, and its samples.  Arguments as for ``transcribe``."""
-        rate = self.feature_extractor.sampling_rate
-        frames = window_frames(self.config, rate, window, overlap)
-        if self.feature_extractor.segment if segment is None else segment:
-            run = partial(self.recording_logits, window=window, overlap=overlap)
-            return segmented_logits(recording, run, self.config, self.tokenizer, dtype=self.dtype, rate=rate, progress=progress)
-        return run_recording(
-            recording,
-            self.config,
-            self._held,
-            rate=rate,
-            normalise=self.feature_extractor.do_normalize,
-            window=frames,
-            whole=partial(self._logits, recording.name),
-            parts=self._parts,
-            plain=self.engine == "textbook",
-            progress=progress,
-        )
+        steps = recording_steps(self, recording, window=window, overlap=overlap, segment=segment, progress=progress)
+        return alone(steps, partial(self._logits, recording.name))
 
     @each_with_its_text
     @calmly
@@ -329,6 +307,16 @@ class Model:
             logits = self(self.features(waveform, attention_mask=False).input_values).logits
         assert logits is not None  # the caller has checked the head
         return np.asarray(logits[0])
+
+    def _prepared(self, audio: object, waveform: Array) -> Array:
+        """What :meth:`_logits` gives to the network, checked; errors name the clip.  (n,) -> (1, n)"""
+        with about(audio_name(audio), AudioError):
+            return self._checked(self.features(waveform, attention_mask=False).input_values, None, None, looked_at=False, kept=0)[0]
+
+    def _logits_together(self, prepared: Sequence[Array]) -> list[Array]:
+        """Logits by the fast engine of clips that share their products.  (1, n) each -> (T, V) each"""
+        states = self._fast.together([x[0] for x in prepared])
+        return limited(lambda stop: [ctc_logits(state[None], self._held)[0] for state in states])
 
     @property
     def _fast(self) -> FastTrunk:

@@ -12,7 +12,7 @@ from sewnp.config import Config
 from sewnp.decoding import BeamSearch
 from sewnp.errors import InputError, KindError, brief
 from sewnp.inputs import about, calmly
-from sewnp.long import run_segments, window_frames
+from sewnp.long import segment_recordings, window_frames
 from sewnp.speech import CTCTokenizer, FeatureExtractor, Recording, as_waveform, resampled, transcript_from_logits
 from sewnp.speech.audio import HasArray, HasDLPack, Samples, check_rate
 from sewnp.speech.given import samples
@@ -97,7 +97,8 @@ def _transcripts(
     decoder: BeamSearch | Literal["greedy"] | None,
 ) -> Iterator[Transcript]:
     """What is said in each segment of a waveform; those without a text are left out."""
-    for start, count, logits in run_segments("stream", sound, run, config, rate=rate):
+    for start, piece in segment_recordings("stream", sound, config, rate=rate):
+        logits, count = run(piece)
         with about("stream"):
             found = transcript_from_logits(
                 logits,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sewnp
-from sewnp.benchmark import PEERS, Timing, benchmark, measure
+from sewnp.benchmark import ON_ONE_THREAD, PEERS, Timing, benchmark, measure, throughput
 from sewnp.cli import main
 from sewnp.errors import DependencyError, InputError
 
@@ -47,16 +47,19 @@ def test_beside_torch_and_the_textbook(head: Any) -> None:
     model = sewnp.from_config(CONFIG, head=head, threads=2)
     said: list[str] = []
     found = benchmark(model, seconds=[0.05, 0.2], against=["textbook", "torch"], runs=3, progress=said.append)
-    assert [(row.audio, row.name) for row in found.rows] == [(s, n) for s in (0.05, 0.2) for n in ("sewnp", "textbook", "torch")]
+    assert [(row.audio, row.name) for row in found.rows] == [
+        (s, n) for s in (0.05, 0.2) for n in ("sewnp", ON_ONE_THREAD, "textbook", "torch")
+    ]
     assert (found.engine, found.threads) == ("fast", 2)
+    assert found.products.split(" (")[0] in ("blocks", "plain")
     for row in found.rows:
         assert len(row.times) == 3
         assert min(row.times) > 0
         own = next(other for other in found.rows if other.audio == row.audio)
         assert row.ratio == own.median / row.median
-        assert (row.difference == 0.0) == (row.name == "sewnp")
+        assert (row.difference == 0.0) == (row.name in ("sewnp", ON_ONE_THREAD))  # so short a clip has one thread anyway
     work = [sum(stage.multiply_adds for stage in sewnp.costs.stages(CONFIG, n, head)) for n in (800, 3200)]
-    assert [row.multiply_adds for row in found.rows[::3]] == work
+    assert [row.multiply_adds for row in found.rows[::4]] == work
     assert said == ["0.05 s: preparing", "0.05 s: measuring", "0.2 s: preparing", "0.2 s: measuring"]
     json.dumps(found.to_dict(), allow_nan=False)
 
@@ -73,6 +76,25 @@ def test_a_peer_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
         monkeypatch.setitem(PEERS, name, make)
         with pytest.raises(InputError, match=f"{name}: does not compute the same on 0.1 s"):
             benchmark(model, seconds=[0.1], against=[name])
+
+
+def test_many_clips_in_every_way() -> None:
+    model = sewnp.from_config(CONFIG, threads=2)
+    said: list[str] = []
+    mine, *others = throughput(model, count=5, against=["textbook", "torch"], runs=2, progress=said.append)
+    ways = ["one by one", "2 at a time", "equal lengths as a batch"]
+    assert (mine.name, mine.way, mine.audio) == ("sewnp", "sharing products", 11.0)
+    assert [(row.name, row.way) for row in others] == [(name, way) for name in ("textbook", "torch") for way in ways]
+    assert len(mine.times) == 2 * len(others)
+    for row in others:
+        assert len(row.times) == 2
+        assert 0 < row.difference < 1e-4
+        assert row.real_time == 11.0 / statistics.median(row.times)
+    assert said == [f"5 clips: {name}, {way}" for name in ("textbook", "torch") for way in ways]
+    (alone,) = throughput(sewnp.from_config(CONFIG, engine="textbook"), count=2, runs=2)
+    assert (alone.way, alone.audio) == ("one by one", 3.0)
+    with pytest.raises(InputError, match="against: expected some of textbook, torch, onnx, found 'tensorflow'"):
+        throughput(model, against=["tensorflow"])
 
 
 def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +116,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*line, "--plot", str(picture)]) == 0
     out, err = capsys.readouterr()
     assert "digits, fast engine, 1 thread;" in out
-    assert [text.split()[2] for text in out.splitlines()[2:-1]] == ["sewnp", "textbook"] * 2
+    assert [text.split()[2] for text in out.splitlines()[2:-2]] == ["sewnp", "textbook"] * 2
+    assert "products: " in out
     assert err.splitlines() == [f"sewnp: {s} s: {what}" for s in ("0.5", "1") for what in ("preparing", "measuring")]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert main([*line, "-f", "json"]) == 0
@@ -102,6 +125,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [row["name"] for row in found["rows"]] == ["sewnp", "textbook"] * 2
     for row in found["rows"]:
         assert row["median"] == statistics.median(row["times"])
+    assert found["clips"] == []
+    assert main(["benchmark", "--seconds", "0.5", "--runs", "2", "--clips", "2", "--against", "textbook", "--threads", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "2 clips of 1 to 4 s, seconds of sound a second" in out
+    assert [text.split()[0] for text in out.splitlines()[-4:]] == ["sewnp", "textbook", "textbook", "textbook"]
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "--seconds", "two"])
     assert "--seconds: expected numbers with commas between them, found 'two'" in capsys.readouterr().err

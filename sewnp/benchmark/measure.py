@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sewnp.benchmark.peers import PEERS, Runner, ours
+from sewnp.benchmark.peers import PEERS, Runner, check_peers, ours
 from sewnp.costs import stages
-from sewnp.errors import InputError, check_whole, few
-from sewnp.fast import default_threads
+from sewnp.errors import InputError, check_whole
+from sewnp.fast import chosen_layout, default_threads, kernels
 from sewnp.machine import describe
 from sewnp.model import Model
 from sewnp.types import Array
@@ -27,6 +27,10 @@ PEAK_SIZE = 2048
 
 AGREEMENT = 1e-3
 """How far a peer may be off, of the output's scale, to count as computing the same in float32."""
+
+
+ON_ONE_THREAD = "1 thread"
+"""What ours is called where it computes on one thread, beside those that it was told to use."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Benchmark:
     model: str
     engine: str
     threads: int
+    products: str
+    """How weights lie in memory (``SEWNP_PRODUCTS``), and the kernels of BLAS that were the reason."""
     machine: dict[str, str]
     rows: tuple[Timing, ...]
 
@@ -101,9 +107,7 @@ def benchmark(
     Each peer's output is compared with ours before it is timed.  ``progress`` is told what begins.  Raises InputError for unknown peers, clips
     that are too short, and a peer that computes something else; DependencyError for a peer that is not installed.
     """
-    unknown = [name for name in against if name not in PEERS]
-    if unknown:
-        raise InputError(f"against: expected some of {', '.join(PEERS)}, found {few(unknown)}")
+    check_peers(against)
     check_whole("runs", runs, 2)
     threads = model.threads or default_threads()
     rate = model.feature_extractor.sampling_rate
@@ -115,20 +119,28 @@ def benchmark(
         sample_count = int(length * rate)
         x = np.random.default_rng(0).normal(size=(1, sample_count)).astype(np.float32)
         progress(f"{length:g} s: preparing")
-        named = {"sewnp": ours, **{name: PEERS[name] for name in against}}
-        runners = {name: make(model, threads, sample_count) for name, make in named.items()}
+        runners = {"sewnp": ours(model, threads, sample_count)}
+        if threads > 1 and model.engine == "fast":
+            runners[ON_ONE_THREAD] = ours(model, 1, sample_count)
+        runners |= {name: PEERS[name](model, threads, sample_count) for name in against}
         outputs = {name: run(x) for name, run in runners.items()}  # the first run of each warms it up
-        off = {name: _difference(outputs["sewnp"], output) for name, output in outputs.items()}
-        for name, difference in off.items():
-            if not difference <= AGREEMENT:
-                raise InputError(f"{name}: does not compute the same on {length:g} s: it differs by {difference:.2g} of the scale")
+        off = {name: difference(outputs["sewnp"], output) for name, output in outputs.items()}
+        for name, far in off.items():
+            if not far <= AGREEMENT:
+                raise InputError(f"{name}: does not compute the same on {length:g} s: it differs by {far:.2g} of the scale")
         progress(f"{length:g} s: measuring")
         times, peak = _interleaved(runners, x, runs)
         work = sum(stage.multiply_adds for stage in stages(model.config, sample_count, model.head))
         median = statistics.median(times["sewnp"])
         for name, taken in times.items():
             rows.append(Timing(name, float(length), tuple(taken), work, peak, median / statistics.median(taken), off[name]))
-    return Benchmark(model.name, model.engine, threads, describe(), tuple(rows))
+    return Benchmark(model.name, model.engine, threads, products(model), describe(), tuple(rows))
+
+
+def products(model: Model) -> str:
+    """Which way a model multiplies: "blocks (SkylakeX)"."""
+    layout = chosen_layout() if model.engine == "fast" else "plain"
+    return f"{layout} ({', '.join(dict.fromkeys(kernels()))})"
 
 
 def _interleaved(runners: dict[str, Runner], x: Array, runs: int) -> tuple[dict[str, list[float]], float]:
@@ -151,7 +163,8 @@ def _interleaved(runners: dict[str, Runner], x: Array, runs: int) -> tuple[dict[
     return times, PEAK_SIZE**3 / statistics.median(products[1:])
 
 
-def _difference(ours: Array, theirs: Array) -> float:
+def difference(ours: Array, theirs: Array) -> float:
+    """The largest, as a fraction of our scale; infinite for another shape."""
     if ours.shape != theirs.shape:
         return float("inf")
     scale = float(np.abs(ours).max())

@@ -3,10 +3,11 @@
 import io
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from sewnp.errors import InputError, few
 from sewnp.extras import need
 from sewnp.model import Model
 from sewnp.types import Array
@@ -29,9 +30,9 @@ def torch(model: Model, threads: int, sample_count: int) -> Runner:
     """transformers and PyTorch: eager, scaled dot product attention, inference mode."""
     torch = need("torch", "torch")
     twin = _transformers_model(model)
-    torch.set_num_threads(threads)
 
     def run(x: Array) -> Array:
+        torch.set_num_threads(threads)  # of the thread that calls
         with torch.inference_mode():
             return twin(torch.from_numpy(x))[0].numpy()
 
@@ -65,6 +66,17 @@ def onnx(model: Model, threads: int, sample_count: int) -> Runner:
 
 PEERS: dict[str, Callable[[Model, int, int], Runner]] = {"textbook": textbook, "torch": torch, "onnx": onnx}
 """Makes a runner of a model, for so many threads and samples of sound, by name."""
+
+
+TAKE_ANY = ("textbook", "torch")
+"""Peers whose runner takes any length, and batches."""
+
+
+def check_peers(names: Sequence[str]) -> None:
+    """Raise InputError for a peer that is none."""
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise InputError(f"against: expected some of {', '.join(PEERS)}, found {few(unknown)}")
 
 
 def _of(model: Model) -> Runner:

@@ -1,10 +1,11 @@
 """``sewnp benchmark``: how fast a model is here, beside whoever else is installed."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sewnp.benchmark import PEERS, Benchmark, benchmark
+from sewnp.benchmark import ON_ONE_THREAD, PEERS, Benchmark, Throughput, benchmark, throughput
 from sewnp.cli.clips import add_format, add_model, add_threads, whole
 from sewnp.cli.output import show, show_json, tell
 from sewnp.cli.overwriting import check_outputs, model_files
@@ -26,6 +27,7 @@ examples:
   sewnp benchmark
   sewnp benchmark --model sew-tiny --against torch,onnx
   sewnp benchmark --model sew-tiny --seconds 1,2,5,10,20,40 --against textbook --plot growth.png
+  sewnp benchmark --model sew-tiny --clips 64 --against torch,onnx
   sewnp benchmark --threads 1 -f json"""
 
 
@@ -43,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"peers to measure beside: {', '.join(PEERS)}; torch and onnx have to be installed",
     )
     parser.add_argument("--runs", type=whole(2, 1_000_000), default=9, metavar="N", help="runs of each (default: 9)")
+    parser.add_argument(
+        "--clips",
+        type=whole(1, 100_000),
+        metavar="N",
+        help="measure also how fast N clips of 1 to 4 seconds are worked off, by each peer one by one, several at a time and in batches",
+    )
     add_format(parser, "table", "json", help="what to print")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw time against length; the ending says the format (extra plots)"
@@ -52,19 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print -> exit status."""
     check_outputs(options, {"--plot": options.plot}, model_files(options.model))
-    result = benchmark(
-        _model(options.model, options.threads),
-        seconds=options.seconds,
-        against=[name for name in options.against.split(",") if name],
-        runs=options.runs,
-        progress=tell,
-    )
+    model, against = _model(options.model, options.threads), [name for name in options.against.split(",") if name]
+    result = benchmark(model, seconds=options.seconds, against=against, runs=options.runs, progress=tell)
+    many: tuple[Throughput, ...] = ()
+    if options.clips is not None:
+        many = throughput(model, count=options.clips, against=against, runs=min(options.runs, 3), progress=tell)
     if options.plot is not None:
         save_plot(lambda: plot_growth(result), options.plot)
     if options.output_format == "json":
-        show_json(json_text(result.to_dict(), indent=2))
+        show_json(json_text(result.to_dict() | {"clips": [row.to_dict() for row in many]}, indent=2))
     else:
-        show(table(result))
+        show("\n".join([table(result), *clips_table(options.clips, many)]))
     return 0
 
 
@@ -78,14 +84,26 @@ def table(result: Benchmark) -> str:
         f"{'clip':>7} {'':<10}{'median':>10}{'spread':>9}{'real time':>11}{'of peak':>9}{'ours/this':>11}{'difference':>12}",
     ]
     for row in result.rows:
-        ratio, off = ("", "") if row.name == "sewnp" else (f"{row.ratio:.2f}", f"{row.difference:.1e}")
+        ratio, off = ("", "") if row.name in ("sewnp", ON_ONE_THREAD) else (f"{row.ratio:.2f}", f"{row.difference:.1e}")
         lines.append(
             f"{row.audio:>5g} s {row.name:<10}{1000 * row.median:>7.1f} ms{row.spread:>8.0%} {row.real_time:>9.1f}x{row.share_of_peak:>9.0%}"
             f"{ratio:>11}{off:>12}"
         )
     peaks = 2e-9 * max(row.peak for row in result.rows)
+    lines.append(f"products: {result.products}")
     lines.append(f"peak: {peaks:.0f} GFLOP/s, a product of 2048 x 2048 matrices in the same rounds")
     return "\n".join(lines)
+
+
+def clips_table(count: int | None, many: Sequence[Throughput]) -> list[str]:
+    """What the command prints of many clips."""
+    if not many:
+        return []
+    lines = [f"{count} clips of 1 to 4 s, seconds of sound a second"]
+    for row in many:
+        ratio = "" if row.name == "sewnp" else f"{many[0].real_time / row.real_time:>10.2f} ours/this"
+        lines.append(f"        {row.name:<10}{row.real_time:>9.1f}x  {row.way:<26}{ratio}".rstrip())
+    return lines
 
 
 def _model(name: str, threads: int | None) -> Model:

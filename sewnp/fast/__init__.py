@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from sewnp.fast.backward.clip import ClipGradients
 from sewnp.fast.crew import default_threads, limited, one_blas_thread
 from sewnp.fast.holding import HeldWeights, packed
+from sewnp.fast.products import chosen_layout, kernels
 from sewnp.fast.trunk import FastTrunk
 
 Engine: TypeAlias = Literal["fast", "textbook"]
@@ -22,7 +23,9 @@ __all__ = [
     "Engine",
     "FastTrunk",
     "HeldWeights",
+    "chosen_layout",
     "default_threads",
+    "kernels",
     "limited",
     "one_blas_thread",
     "packed",

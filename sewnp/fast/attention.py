@@ -26,6 +26,11 @@ class Positions:
     queries: Array | None
     """(2 N - 1, heads d), for p2c."""
 
+    def nearest(self, frames: int, fewer: int) -> "Positions":
+        """Those of a clip of fewer frames."""
+        middle = slice(frames - fewer, frames + fewer - 1)
+        return Positions(*(None if x is None else x[middle] for x in (self.keys, self.queries)))
+
 
 def attend(
     qkv: Array, context: Array, *, size: int, attended: Array | None, positions: Positions | None, scratch: Workspace, rank: int

@@ -1,8 +1,9 @@
 """One clip through the packed model: the program that every thread of a crew runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 
 from sewnp.config import Config
 from sewnp.errors import InputError
@@ -83,6 +84,25 @@ class ClipRun:
 
         self.crew.run(program)
 
+    def run_together(self, waveforms: Sequence[Array], outs: Sequence[Array]) -> None:
+        """Several clips, whose frames stand end to end wherever they are but multiplied.  (n,) each -> outs (T, H) each, which hold zeros.
+
+        Convolutions, positions and attention see one clip at a time, so there is no padding, and what comes out is what each alone gives,
+        up to the rounding of products of more rows.
+        """
+        factor, width = self.model.config.squeeze_factor, self.model.config.hidden_size
+        ends = [*accumulate(len(out) // factor for out in outs)]
+        clips = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        hidden = self.scratch.take("hidden", (ends[-1], width))
+        for waveform, out, rows in zip(waveforms, outs, clips, strict=True):
+            padded, frames = self._padded(len(out))
+            self.crew.run(self._convolving(waveform, frames))
+            self.crew.run(self._squeezing(padded, hidden[rows]))
+        restored = self.scratch.take("restored", (ends[-1] * factor, width))
+        self.crew.run(self._restoring(hidden, restored, clips))
+        for out, rows in zip(outs, clips, strict=True):
+            out[: (rows.stop - rows.start) * factor] = restored[rows.start * factor : rows.stop * factor]
+
     def convolve(self, waveform: Array, out: Array) -> None:
         """What the encoder is given.  (n,) -> out (T, H)"""
         self.crew.run(self._convolving(waveform, out))
@@ -147,7 +167,7 @@ class ClipRun:
 
         return program
 
-    def _restoring(self, hidden: Array, out: Array) -> Callable[[int], None]:
+    def _restoring(self, hidden: Array, out: Array, clips: Sequence[slice] | None = None) -> Callable[[int], None]:
         config, p, crew, scratch = self.model.config, self.model.p["encoder"], self.crew, self.scratch
         frames, width = hidden.shape
         parts = [scratch.take("part", hidden.shape, rank) for rank in range(crew.size)]
@@ -163,8 +183,8 @@ class ClipRun:
                 layer_norm(hidden[rows], **p["layer_norm"], eps=config.layer_norm_eps)
             crew.wait(rank)
             run_layers(
-                hidden, parts, self.model.layers, config, attended=attended, crew=crew, scratch=scratch, rank=rank,
-                keep=None if self.states is None else keep,
+                hidden, parts, self.model.layers, config, clips=clips or [slice(0, frames)], attended=attended, crew=crew,
+                scratch=scratch, rank=rank, keep=None if self.states is None else keep,
             )  # fmt: skip
             factor = config.squeeze_factor
             y = out[: frames * factor].reshape(frames, factor * width)[rows]

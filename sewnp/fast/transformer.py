@@ -1,6 +1,6 @@
 """The transformer of both families: each thread computes some heads and some columns of the feed-forward, and the parts are summed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,11 +104,12 @@ def _pack(p: dict[str, Array], config: Config, names: Names, table: Array | None
 
 
 def run_layers(
-    hidden: Array, parts: list[Array], layers: list[Layer], config: Config, *, attended: Array | None, crew: Crew, scratch: Workspace,
-    rank: int, keep: Callable[[], None] | None,
+    hidden: Array, parts: list[Array], layers: list[Layer], config: Config, *, clips: Sequence[slice], attended: Array | None, crew: Crew,
+    scratch: Workspace, rank: int, keep: Callable[[], None] | None,
 ) -> None:  # fmt: skip
     """All layers, in place.  hidden (N, H), and the same for each thread's part of a product; attended (1, N) or (N, N) bool.
 
+    clips: the rows of each clip, since attention sees one at a time.
     keep: called by rank 0 before the first layer and after each, while ``hidden`` stands still.
     """
 
@@ -124,7 +125,8 @@ def run_layers(
     rows = crew.share(frames, rank, least=BLOCK // width)  # short calls of several threads only hinder each other
     channels = slice(heads.start * size, heads.stop * size)
     fused = slice(3 * channels.start, 3 * channels.stop)
-    rows_by_distance = table_rows(frames, config)
+    longest = max(clip.stop - clip.start for clip in clips)
+    rows_by_distance = table_rows(longest, config)
     qkv = scratch.take("qkv", (frames, fused.stop - fused.start), rank)
     queries = qkv.reshape(frames, -1, 3, size)[:, :, 0]
     context = scratch.take("context", (frames, channels.stop - channels.start), rank)
@@ -134,8 +136,9 @@ def run_layers(
         qkv += layer.qkv[1][fused]
         queries *= layer.rate
         positions = _lined_up(layer, rows_by_distance, channels, scratch, rank)
-        if heads.stop > heads.start:
-            attend(qkv, context, size=size, attended=attended, positions=positions, scratch=scratch, rank=rank)
+        for clip in clips if heads.stop > heads.start else ():
+            own = None if positions is None else positions.nearest(longest, clip.stop - clip.start)
+            attend(qkv[clip], context[clip], size=size, attended=attended, positions=own, scratch=scratch, rank=rank)
         layer.output[0].multiply(context, parts[rank], scratch, rank, inputs=channels)
         crew.wait(rank)
         _sum_and_norm(hidden[rows], [part[rows] for part in parts], layer.output[1], layer.norm, config.layer_norm_eps)

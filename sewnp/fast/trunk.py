@@ -1,7 +1,7 @@
 """The packed twin of ``networks``: the same mathematics, fused, blocked and threaded, behind the same seam."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -18,6 +18,14 @@ from sewnp.fast.workspace import Workspace
 from sewnp.layers.masking import Masks
 from sewnp.networks.moments import Moments, fold_norm
 from sewnp.types import Array, Weights
+
+TOGETHER = 800
+"""Frames, 16 seconds of sound, of clips that share products: beyond, the products gain nothing, and what they leave no longer fits into a cache."""
+
+
+ALONE = 50_000_000
+"""Multiply-adds of a layer's weights below which a clip has one thread: two would lose more by handing over than they win.  (Measured: the embedded
+models break even at some six seconds of sound, sew-tiny below one.)"""
 
 
 class FastTrunk:
@@ -65,7 +73,7 @@ class FastTrunk:
         def compute(stop: Stop) -> None:
             if batch == 1 or self._threads == 1:
                 for row in range(batch):
-                    clip(row, Crew(self._threads, stop))
+                    clip(row, Crew(self._useful(out.shape[1]), stop))
                 return
             rows = iter(range(batch))  # the threads take turns
 
@@ -77,6 +85,32 @@ class FastTrunk:
 
         limited(compute)
         return out, [np.stack(layer) for layer in zip(*states, strict=True)]
+
+    def together(self, waveforms: Sequence[Array]) -> list[Array]:
+        """Several clips of any lengths, whose frames share their products.  (n,) each -> (T, H) each.
+
+        Clips that follow each other form groups of at most :data:`TOGETHER` frames, fewer where a thread would have none, or of one clip that is
+        longer; a group runs on one thread, and the threads take turns at them.  So which clips share products depends on their order and
+        the number of threads alone.
+        """
+        config = self._model.config
+        outs = [np.zeros((config.frames(len(waveform)), config.hidden_size), np.float32) for waveform in waveforms]
+        for waveform in waveforms:
+            check_group_norm(config, waveform[None])
+
+        def compute(stop: Stop) -> None:
+            frames = [len(out) for out in outs]
+            todo = iter(_groups(frames, min(TOGETHER, -(-sum(frames) // self._threads))))
+
+            def program(rank: int) -> None:
+                for group in todo:
+                    with self._clip(Crew(1, stop)) as run:
+                        run.run_together(waveforms[group], outs[group])
+
+            Crew(self._threads, stop).run(program)
+
+        limited(compute)
+        return outs
 
     def frames(self, waveform: Array) -> Array:
         """What the encoder is given.  (1, n) -> (1, T, H).  See ``Parts``."""
@@ -106,6 +140,12 @@ class FastTrunk:
 
         limited(compute)
 
+    def _useful(self, frames: int) -> int:
+        """Threads that make a clip of so many frames quicker."""
+        config = self._model.config
+        weights = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+        return self._threads if frames // config.squeeze_factor * weights >= ALONE else 1
+
     @contextmanager
     def _clip(self, crew: Crew, **particulars: Any) -> Iterator[ClipRun]:
         """A run with a workspace that nobody else uses; after an error nobody uses it again."""
@@ -115,3 +155,15 @@ class FastTrunk:
             scratch = Workspace()
         yield ClipRun(self._model, crew, scratch, **particulars)
         self._spare.append(scratch)
+
+
+def _groups(frames: Sequence[int], most: int) -> Iterator[slice]:
+    """Neighbours of at most so many frames in all."""
+    start = total = 0
+    for index, count in enumerate(frames):
+        if total and total + count > most:
+            yield slice(start, index)
+            start, total = index, 0
+        total += count
+    if total:
+        yield slice(start, len(frames))

@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_info
 import sewnp
 from judging import scale_error
 from sewnp.errors import ConfigError, InputError
-from sewnp.fast import FastTrunk, convolutions, transformer
+from sewnp.fast import FastTrunk, convolutions, transformer, trunk
+from sewnp.fast.crew import Crew
 from sewnp.fast.products import LAYOUTS
 from sewnp.networks import TextbookParts, base_model, ctc_logits, fold_statistics
 
@@ -58,6 +59,7 @@ def layout(request: Any) -> Iterator[str]:
     """Everything here holds on both product paths, whatever this machine would choose."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEWNP_PRODUCTS", request.param)
+        patch.setattr(trunk, "ALONE", 0)  # small models and short clips shall have all threads
         yield request.param
 
 
@@ -178,6 +180,46 @@ def test_heads_too_have_one_blas_thread(model: sewnp.Model, monkeypatch: Any) ->
     fast.transcribe(noise(16000)[0], sampling_rate=16000, window=0.2, overlap=0.05)
     assert len(found) > 2 * in_one_piece > 0
     assert set(found) == {1}
+
+
+def test_clips_together_are_what_each_is_alone(model: sewnp.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the rounding of products of more rows; whatever the threads, to the last bit, if the groups are the same; and a group of one exactly."""
+    clips = [noise(n, seed=n)[0] for n in (3000, 130, 9000, 2000, 2000, 700, 30000)]
+    found = {}
+    for threads in (1, 2, 3):
+        fast = replace(model, engine="fast", threads=threads)
+        for most in (600, 250, 1):
+            monkeypatch.setattr(trunk, "TOGETHER", most)
+            states = fast._fast.together(clips)
+            for x, state in zip(clips, states, strict=True):
+                assert scale_error(state, model(x[None]).last_hidden_state[0]) < CLOSE
+            for state, other in zip(states, found.setdefault(most, states), strict=True):
+                np.testing.assert_array_equal(state, other)
+    alone = replace(model, engine="fast", threads=1)
+    for x, state in zip(clips, found[1], strict=True):
+        np.testing.assert_array_equal(state, alone(x[None]).last_hidden_state[0])
+    assert alone._fast.together([]) == []
+
+
+def test_short_clips_have_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their work, and not by a stopwatch: the same clip has the same bits."""
+    monkeypatch.setattr(trunk, "ALONE", 50_000_000)
+    sizes: list[int] = []
+    monkeypatch.setattr(trunk, "Crew", lambda size, stop: sizes.append(size) or Crew(size, stop))  # type: ignore[func-returns-value]
+    digits = sewnp.load("digits", threads=3)
+    for seconds in (1, 6, 7):
+        digits(noise(16000 * seconds))
+    assert sizes == [1, 1, 3]
+
+
+def test_neighbours_form_groups() -> None:
+    assert [*trunk._groups([300, 300, 300, 900, 100, 700, 1], 800)] == [
+        slice(0, 2),
+        slice(2, 3),
+        slice(3, 4),
+        slice(4, 6),
+        slice(6, 7),
+    ]
 
 
 @pytest.fixture(params=[("textbook", None), ("fast", 1), ("fast", 2), ("fast", 3)], ids=lambda pair: f"{pair[0]}-{pair[1]}")

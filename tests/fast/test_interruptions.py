@@ -14,10 +14,16 @@ import numpy as np
 import pytest
 
 import sewnp
-from sewnp.fast import crew
+from sewnp.fast import crew, trunk
 from sewnp.fast.products import LAYOUTS
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="interrupts by a timer")
+
+
+@pytest.fixture(autouse=True)
+def _all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For short clips too."""
+    monkeypatch.setattr(trunk, "ALONE", 0)
 
 
 class Interrupted(Exception):
@@ -164,6 +170,7 @@ def test_a_signal_while_stopped_ends_it_when_it_goes_on() -> None:
 FORKS = """
 import os, threading, time, numpy as np, sewnp
 from sewnp.fast.crew import blas
+sewnp.fast.trunk.ALONE = 0
 model = sewnp.load("digits", threads=2)
 x = np.random.default_rng(0).normal(size=(1, 16000)).astype(np.float32)
 right, free = model(x).logits, [library.num_threads for library in blas().lib_controllers]

@@ -34,18 +34,18 @@ def test_products_against_float64(layout: Layout, rows: int, columns: int, input
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_threads_parts_are_parts_of_the_whole(layout: Layout) -> None:
     """Columns from step to step, inputs at any places, results that lie in a wider array."""
-    x, weight = draw(90, 1200), draw(160, 1200)
+    x, weight = draw(91, 1200), draw(160, 1200)
     matrix, scratch = lay_out(weight, layout), Workspace()
     truth = x.astype(np.float64) @ weight.T.astype(np.float64)
-    wide = np.zeros((90, 200), np.float32)
+    wide = np.zeros((91, 200), np.float32)
     for part in range(0, 160 // matrix.step, 2):
         columns = slice(part * matrix.step, min(160, (part + 2) * matrix.step))
         matrix.multiply(x, wide[:, columns], scratch, 0, columns=columns)
     assert np.abs(wide[:, :160] - truth).max() < 1e-3
     assert not wide[:, 160:].any()
-    summed = np.zeros((90, 160))
+    summed = np.zeros((91, 160))
     for inputs in (slice(0, 7), slice(7, 700), slice(700, 1200)):
-        part_of = np.empty((90, 160), np.float32)
+        part_of = np.empty((91, 160), np.float32)
         matrix.multiply(np.ascontiguousarray(x[:, inputs]), part_of, scratch, 1, inputs=inputs)
         summed += part_of
     assert np.abs(summed - truth).max() < 1e-3
