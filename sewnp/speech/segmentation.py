@@ -26,6 +26,9 @@ FAINTEST = 1e-9
 """Power, 90 dB below that of full scale 1, that is silence everywhere: the normalisation of a waveform leaves it faint."""
 RANGE = 40.0
 """dB below the loudest around that are a pause."""
+CONTRAST = 20.0
+"""dB that the noise around has to lie below the loudest that there has ever been, or there is no pause: what is said in noise is read
+better as a whole than in pieces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +123,13 @@ def _judged(
     powers = ((float(x[:frame].astype(np.float64).var()), x) for x in _frames(blocks, frame))
     levels = ((sum(window) / len(window), (power, x)) for power, x, window in _around(powers, smooth))
     loudest_ever = 0.0
-    ratio = 10 ** (threshold / 10)
+    ratio, contrast = 10 ** (threshold / 10), 10 ** (CONTRAST / 10)
     for level, (power, x), window in _around(levels, around):
         floor, loudest = min(window), max(window)
         loudest_ever = max(loudest_ever, loudest)
+        if loudest_ever < floor * contrast:
+            yield x, level, power > FAINTEST
+            continue
         least = min(max(floor * ratio, loudest / 10 ** (RANGE / 10)), loudest_ever / ratio)
         yield x, level, power > max(least, FAINTEST)
 

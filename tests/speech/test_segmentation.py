@@ -41,9 +41,9 @@ def naive(
     for i in range(count):
         around = level[max(0, i - far) : i + far + 1]
         ever = max(level[: i + far + 1])
-        loud.append(
-            power[i] > max(min(max(min(around) * 10 ** (threshold / 10), max(around) / 1e4), ever / 10 ** (threshold / 10)), 1e-9)
-        )
+        ratio = 10 ** (threshold / 10)
+        quiet = min(max(min(around) * ratio, max(around) / 1e4), ever / ratio)
+        loud.append(power[i] > (1e-9 if ever < min(around) * 100 else max(quiet, 1e-9)))
 
     runs = []
     for i in range(count):
@@ -151,6 +151,13 @@ def test_a_steady_sound_is_not_its_own_noise(loud):
 def test_noise_after_speech_is_a_pause_however_long_it_lasts():
     x = sound([(2000, 0.3), (60_000, 0.01), (2000, 0.3)])
     assert spans(x) == [(0, 2160), (61_840, 64_000)]
+
+
+def test_what_is_said_in_noise_is_one_segment():
+    """Each piece alone would be read worse."""
+    words = [(400, 0.3), (1000, 0.1)] * 4
+    assert spans(sound(words)) == [(0, 5600)]
+    assert len(spans(sound(words), max_speech_duration=2.0)) > 2
 
 
 def test_the_floor_follows_a_noise_that_grows():
