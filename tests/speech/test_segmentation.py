@@ -43,7 +43,7 @@ def naive(
         ever = max(level[: i + far + 1])
         ratio = 10 ** (threshold / 10)
         quiet = min(max(min(around) * ratio, max(around) / 1e4), ever / ratio)
-        loud.append(power[i] > (1e-9 if ever < min(around) * 100 else max(quiet, 1e-9)))
+        loud.append(power[i] > (1e-9 if ever < min(around) * 10**2.5 else max(quiet, 1e-9)))
 
     runs = []
     for i in range(count):
@@ -161,7 +161,7 @@ def test_what_is_said_in_noise_is_one_segment():
 
 
 def test_the_floor_follows_a_noise_that_grows():
-    quiet, noisy = [(400, 0.03), (1000, 1e-3)] * 10, [(400, 0.5), (1000, 0.03)] * 10
+    quiet, noisy = [(400, 0.02), (1000, 1e-3)] * 10, [(400, 0.5), (1000, 0.02)] * 10
     found = spans(sound([*quiet, *noisy]))  # the noise of the second half is as loud as the words of the first
     assert found[:9] == [(max(0, 1400 * i - 160), 1400 * i + 560) for i in range(9)]
     assert found[-6:] == [(1400 * i - 160, 1400 * i + 560) for i in range(14, 20)]  # five seconds later it is known
