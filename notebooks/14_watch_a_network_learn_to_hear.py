@@ -97,12 +97,12 @@ figure, ax = plt.subplots(figsize=(7.4, 2.3))
 ax.specgram(sound, NFFT=160, noverlap=120, Fs=RATE, cmap="Greys", vmin=-90, vmax=-30)
 ax.set(xlabel="time (s)", ylabel="frequency (Hz)", ylim=(0, 4000), title=f"{word}, whistled")
 caption("A whistled word. A network that has never heard one gets the samples, and not this picture.")
-play({word: sound for word, sound in others[:3]}, rate=RATE)
+play(dict(others[:3]), rate=RATE)
 
 # %% [markdown]
-# Time to the right, pitch upwards: a hiss, then four tones. Whoever sees the picture can read it. (Below it, three words to hear.) The network gets no picture, only
-# the samples, and with each clip the word. Nobody tells it that there are tones, how many letters a second there are, or
-# which part of the sound is the T.
+# Time to the right, pitch upwards: a hiss, then four tones. Whoever sees the picture can read it. (Below it, three words to hear.)
+# The network gets no picture, only the samples, and with each clip the word. Nobody tells it that there are tones, how many letters
+# a second there are, or which part of the sound is the T.
 #
 # The network is a SEW like all the others, only smaller: four convolutions, the squeeze, one transformer layer, a head. Its
 # vocabulary is made from the texts. Its weights are drawn at random.
