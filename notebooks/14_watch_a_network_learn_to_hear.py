@@ -498,17 +498,22 @@ table = {}
 for name in ("nothing", "masks, dropout", "other speeds"):
     table[name] = [tested(models[name], clips) for clips in (known, others)]
     print(f"{name:16}", *(f"  loss {loss:4.2f}, {wrong:3.0%} wrong" for loss, wrong in table[name]))
-assert table["nothing"][0] < table["masks, dropout"][0]  # of the clips that it knows
-assert table["nothing"][1][0] > table["masks, dropout"][1][0] > 2 * table["other speeds"][1][0]  # losses of the others
+away = {name: wrong for name, (_, (_, wrong)) in table.items()}
+assert table["nothing"][0][1] < 0.01
+assert away["masks, dropout"] > away["nothing"] > 2.5 * away["other speeds"]
 
 # %% [markdown]
-# With nothing against it the network knows its clips best, and it reads the others badly: it has learned *these* recordings by
-# heart. That is easy, with four hundred weights for each clip. With masks and dropout it knows its own clips less well, and its
-# loss on others is lower. But look at the last line. Other speeds, and with them other pitches, beat everything, on other whistlers
-# *and* at home (with more steps, but not for that reason: see step 260 of the first run). Masks say "do not rely on any one thing".
-# Speeds say something true about whistlers, of whom there were eight: the next one will be higher or lower. What is known about the
-# world is the best augmentation. Masks shine where little is known, and networks are large. In one of our size, with words of five
-# letters, a hidden letter is often gone for good.
+# With nothing against it the network knows its own clips all but perfectly, and reads a quarter of the letters of the others wrong:
+# it has learned *these* recordings by heart. That is easy, with four hundred weights for each clip. Masks and dropout do hinder
+# that. Nothing is known by heart any more. But they do not help either: the others' letters are read worse than before, and their
+# loss is what it was. What every large model is trained with is of no use here, and we should know why. Masks say "do not rely on
+# any one thing". In a network of our size there is no other thing to rely on, and of a word of five letters a hidden one is often
+# gone for good.
+#
+# Look at the last line instead. Other speeds, and with them other pitches, leave a third of the mistakes (it had more steps, but
+# that is not why: see step 300 of the first run). Speeds say something true about whistlers, of whom there were eight: the next one
+# will be higher or lower. What is known about the world is the best augmentation. Masks are for where little is known, and networks
+# are large.
 #
 # ## Freezing
 #
@@ -634,7 +639,7 @@ caption("Masking: half of the frames are hidden, and the network is asked which 
 
 # %%
 scores = -np.square(x[5] - book).sum(axis=1) / 40
-noise = -np.log(-np.log(rng.random(8)))
+noise = -np.log(-np.log(np.random.default_rng(22).random(8)))
 figure, axes = plt.subplots(1, 4, figsize=(7.4, 2.0), sharey=True)
 axes[0].bar(range(8), layers.softmax(scores), color=plots.GREY)
 axes[0].set(title="softmax", xlabel="place", xticks=[0, 2, 4, 6], ylim=(0, 1), ylabel="share")
@@ -703,9 +708,9 @@ assert curve[-1] < 0.1 < curve[0]
 #
 # By guessing, being told how wrong the guess was, and changing a little. First it learns what needs no ears: blank, mostly. That is
 # a plateau, and its height can be computed. There the lattice knows no more than that words begin at the beginning. But its clouds
-# lean the right way, all clips lean together, and when the first letter is found the others follow. What keeps it going are small
-# things: steps of sensible length, rates that rise and fall, and sounds that are never twice the same. The last made the largest
-# difference by far.
+# lean the right way, all clips lean together, and when the first letter is found the others follow. What gets it off the plateau
+# are small things, steps of a sensible length and a rate that is not too high. What makes it hear others than it knows is to hear
+# nothing twice in the same way, and best in ways in which the world itself differs.
 
 # %% [markdown]
 # ## Exercises
