@@ -862,7 +862,7 @@ assert heard(learning, sound) == "THREE ONE FOUR ONE FIVE NINENE"
 # %% [markdown]
 # It has learned to say NINE, and overdoes it. Two million weights were changed to please one clip. Training does the same with
 # thousands of clips, many small steps, each for several of them, so that what remains is what helps most. Nothing else is new
-# in it: forward, loss, backward, a step.
+# in it: forward, loss, backward, a step. [Notebook 14](14_watch_a_network_learn_to_hear.ipynb) takes many of them.
 #
 # ## The answer
 #

@@ -4,6 +4,7 @@
     python notebooks/build.py 02 05           build those whose names begin so
     python notebooks/build.py --check         execute all again, and fail where a committed notebook differs from what comes out
     python notebooks/build.py --architecture  draw docs/architecture.png
+    python notebooks/build.py --curves LOG    thin the log.jsonl of a training run to notebooks/curves.json, which notebook 14 shows
 
 A notebook is only accepted when it runs from a clean kernel without an error, writes nothing to stderr (warnings do), and shows no paths
 and addresses of this machine.  Outputs of cells tagged "timing" are neither kept nor compared, and cells tagged "setup" are folded.
@@ -15,6 +16,7 @@ import argparse
 import base64
 import difflib
 import io
+import json
 import os
 import re
 import sys
@@ -63,7 +65,11 @@ def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     parser.add_argument("names", nargs="*", help="beginnings of names, such as 02; all notebooks by default")
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a committed notebook is not what comes out")
     parser.add_argument("--architecture", action="store_true", help="draw docs/architecture.png instead")
+    parser.add_argument("--curves", type=Path, metavar="LOG", help="write curves.json from a run's log.jsonl instead")
     options = parser.parse_args(arguments)
+    if options.curves:
+        write_curves(options.curves, folder / "curves.json")
+        return 0
     if options.architecture:
         draw_architecture(PROJECT / "docs" / "architecture.png")
         return 0
@@ -243,6 +249,19 @@ def draw_architecture(path: Path) -> None:
         pyplot.close(figure)
     Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)  # a third of the size; nobody sees the difference
     print(f"{path.relative_to(PROJECT)}: {path.stat().st_size / 1000:.0f} kB", file=sys.stderr)
+
+
+def write_curves(log: Path, target: Path, points: int = 200) -> None:
+    """A training run's log in some ten kilobytes: the steps' losses averaged in ``points`` groups, and every validation."""
+    records = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    steps = [record for record in records if record.get("loss") is not None]
+    thinned = [{key: record[key] for key in ("step", "wer", "cer")} for record in records if "wer" in record]
+    for group in np.array_split(np.arange(len(steps)), min(points, len(steps))):
+        loss, last = np.mean([steps[i]["loss"] for i in group]), steps[group[-1]]
+        thinned.append({"step": last["step"], "loss": round(float(loss), 4), "lr": last["lr"], "steps": last["steps"]})
+    thinned.sort(key=lambda record: (record["step"], "wer" in record))
+    lines = ",\n".join(json.dumps({k: round(v, 7) for k, v in record.items()}) for record in thinned)
+    target.write_text(f"[\n{lines}\n]\n", "utf-8")
 
 
 def _pixels(png: str) -> Image.Image:

@@ -227,3 +227,18 @@ def test_sounds_are_not_compared(folder: Path) -> None:
     assert len(list(build.differences(old, renamed))) == 1
     build.keep_pictures(old, other)
     assert other == old
+
+
+def test_a_log_becomes_curves(tmp_path: Path) -> None:
+    steps: list[dict[str, Any]] = [{"step": n, "loss": float(n), "lr": 0.1, "norm": 1.0, "steps": 6} for n in range(1, 7)]
+    steps[4] |= {"loss": None, "skipped": ["clip"]}
+    lines = [*steps, {"step": 6, "wer": 0.5, "cer": 0.25, "words": 4}]
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert build.main(["--curves", str(log)], tmp_path) == 0
+    build.write_curves(log, tmp_path / "thin.json", points=2)
+    assert [line.get("loss") for line in json.loads((tmp_path / "curves.json").read_text())] == [1, 2, 3, 4, 6, None]
+    first, second, last = json.loads((tmp_path / "thin.json").read_text())
+    assert first == {"step": 3, "loss": 2.0, "lr": 0.1, "steps": 6}
+    assert (second["step"], second["loss"]) == (6, 5.0)
+    assert last == {"step": 6, "wer": 0.5, "cer": 0.25}
