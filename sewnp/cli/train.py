@@ -38,7 +38,10 @@ examples:
   sewnp train words.tsv --task classification --labels yes,no --model digits -o runs/words
   sewnp train --recipe recipe.toml --data recordings -o runs/mine
   sewnp train -o runs/mine --resume
-  sewnp train --recipe digits --data digits-train -o runs/digits     the embedded model's own"""
+  sewnp train --recipe digits-d/start --data digits-train -o runs/digits-d-start    the embedded models'
+  sewnp train --recipe digits-d/head --data digits-train -o runs/digits-d-head      own recipes, the
+  sewnp train --recipe digits-d --data digits-train -o runs/digits-d                second and third from
+                                                                                    the one before"""
 
 _BEGUN = "run.json"
 _QUIET_SECONDS = 60
@@ -51,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this command."""
     parser.add_argument("clips", nargs="*", metavar="DATA", help="what to train on; replaces the recipe's data")
     parser.add_argument(
-        "--recipe", metavar="FILE", help=f"a recipe, or the name of the embedded model whose recipe is meant: {', '.join(EMBEDDED)}"
+        "--recipe",
+        metavar="FILE",
+        help=f"a recipe, or the embedded model whose recipe, or name/stage, is meant: {', '.join(EMBEDDED)}",
     )
     parser.add_argument("--data", metavar="FOLDER", help="what the recipe's paths are relative to (default: the recipe's folder)")
     parser.add_argument("-o", "--output", metavar="FOLDER", help="where the run's files go")

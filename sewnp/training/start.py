@@ -18,7 +18,7 @@ from sewnp.model import Model
 from sewnp.parameters import head_shapes, parameter_shapes
 from sewnp.presets import PRESETS
 from sewnp.speech import CTCTokenizer, FeatureExtractor, vocabulary_spelling
-from sewnp.speech.own_keys import own_keys, with_own_keys
+from sewnp.speech.own_keys import OwnKeys, own_keys, with_own_keys
 from sewnp.training.recipe import Recipe
 from sewnp.types import Array
 
@@ -58,6 +58,8 @@ def starting_model(recipe: Recipe, texts: Collection[str]) -> Model:
         tokenizer, fresh_head = new_vocabulary(texts), True
         special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
         config = config_from_dict(config.to_dict() | special | {"vocab_size": len(tokenizer)})
+    if recipe.task == "ctc" and base.head == "classification":
+        config = replace(config, id2label=type(config)().id2label)  # they are no letters
     if recipe.labels and recipe.labels != tuple(config.id2label.values()):
         config, fresh_head = replace(config, id2label=dict(enumerate(recipe.labels))), True
     if recipe.task == "classification" and not recipe.labels and fresh_head:
@@ -65,8 +67,8 @@ def starting_model(recipe: Recipe, texts: Collection[str]) -> Model:
     if getattr(config, "layerdrop", 0.0) > 0 and recipe.task == "classification" and config.use_weighted_layer_sum:
         raise ConfigError(f"layerdrop: expected 0 where a head mixes the hidden states of all layers, found {config.layerdrop}")  # type: ignore[union-attr]
     weights = _weights(base, config, recipe, fresh_head=fresh_head)
-    asked = own_keys(base.feature_extractor.extra)
-    if tokenizer is not base.tokenizer or recipe.task != "ctc":
+    asked = own_keys(base.feature_extractor.extra) if recipe.task == "ctc" else OwnKeys()
+    if tokenizer is not base.tokenizer:
         asked = replace(asked, words=None, unknown_margin=None)
     asked = replace(asked, **recipe.sewnp.said())
     if tokenizer is not None and recipe.task == "ctc":

@@ -97,6 +97,11 @@ def test_a_head_for_words(data: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["--resume", "-o", "{}/run"], "DATA: expected clips to train on"),
         (["--recipe", "digits", "-o", "{}/run"], "--data: expected the folder that the recipe's paths are relative to, found none"),
         (["--recipe", "none.toml", "-o", "{}/run"], "none.toml: no such file"),
+        (["--recipe", "digits-d/end", "--data", "{}", "-o", "{}/run"], "end.toml: no such file"),
+        (
+            ["--recipe", "digits-d/start", "-o", "{}/run"],
+            "--data: expected the folder that the recipe's paths are relative to, found none",
+        ),
         (["{}/clips"], "model: expected a model, or a config with a model_type, found None"),
         (["{}/clips", "--model", "digits"], "-o: expected a folder for the run, found none, in the recipe neither"),
         (["{}/none", "--model", "digits", "-o", "{}/run"], "none: no such file"),

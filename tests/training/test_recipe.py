@@ -96,6 +96,8 @@ def test_new_heads(digits: sewnp.Model) -> None:
         starting_model(recipe_from_dict({"model": "digits", "task": "classification"}), {"yes"})
     words = starting_model(recipe_from_dict({"model": "digit-words", "task": "classification"}), {"ONE"})
     assert len(words.config.id2label) == 12
+    letters = starting_model(recipe_from_dict({"model": "digit-words"}), {"ONE"})
+    assert letters.config.id2label == {0: "LABEL_0", 1: "LABEL_1"}
     with pytest.raises(TrainingError, match="new_vocabulary: expected texts with at least one character"):
         starting_model(recipe_from_dict({"model": "sew-tiny", "new_vocabulary": True}), {""})
 
