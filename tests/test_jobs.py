@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 import sewnp
-from sewnp import jobs, transcribe_many
+from sewnp import jobs, sharing, transcribe_many
 from sewnp.batch import processes
 from sewnp.errors import AudioError, InputError, SewError, WorkerError
 
@@ -122,16 +122,16 @@ def test_what_fails_in_reading_a_clip_is_the_clips(digits: sewnp.Model, error: E
 
 
 def test_what_fails_deeper_down_is_the_clips_too(word: Path, digits: sewnp.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    true = sewnp.Model.transcribe
+    true = sharing.transcription
 
-    def transcribe(self: sewnp.Model, audio: Any, **options: Any) -> Any:
+    def transcription(model: sewnp.Model, audio: Any, **options: Any) -> Any:
         if audio == "bad.wav":
             raise OSError(22, "Invalid argument")
         if audio == "worse.wav":
             raise InputError("logits: not finite")
-        return true(self, audio, **options)
+        return (yield from true(model, audio, **options))
 
-    monkeypatch.setattr(sewnp.Model, "transcribe", transcribe)
+    monkeypatch.setattr(sharing, "transcription", transcription)
     found = list(transcribe_many(["bad.wav", "worse.wav", str(word)], model=digits))
     assert [str(result.error) for result in found] == [
         "bad.wav: cannot be read: Invalid argument", "worse.wav: logits: not finite", "None"

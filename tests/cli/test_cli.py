@@ -126,13 +126,13 @@ def test_interrupting_exits_130(clips: Path, capsys: pytest.CaptureFixture[str],
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sewnp.Model, "transcribe", interrupt)
+    monkeypatch.setattr(sewnp.sharing, "transcription", interrupt)
     assert main(["transcribe", str(clips / "counting.ogg")]) == 130
     assert capsys.readouterr() == ("", "sewnp: interrupted\n")
 
 
 def test_module_and_closed_pipe(clips: Path) -> None:
-    names = [str(clips / "three_one_four.wav")] * 3
+    names = [str(clips / "three_one_four.wav")] * 100  # which come in groups
     process = subprocess.Popen(
         [sys.executable, "-m", "sewnp", "transcribe", *names], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

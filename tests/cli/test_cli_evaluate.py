@@ -93,13 +93,14 @@ def test_going_on_after_a_kill(manifest: Path, capsys: pytest.CaptureFixture[str
     """Killed for good in the second clip: the first is kept, and only the others are run again."""
     out = manifest.parent / "out"
     dies = (
-        "import os, signal, sewnp, sewnp.cli\n"
-        "run, calls = sewnp.Model.transcribe, []\n"
+        "import os, signal, sewnp.cli, sewnp.sharing\n"
+        "sewnp.sharing.SECONDS = 1e-9\n"  # one at a time
+        "run, calls = sewnp.sharing.transcription, []\n"
         "def transcribe(*arguments, **options):\n"
         "    calls.append(1)\n"
         f"    if len(calls) == 2: os.kill(os.getpid(), {int(signal.SIGKILL)})\n"
         "    return run(*arguments, **options)\n"
-        "sewnp.Model.transcribe = transcribe\n"
+        "sewnp.sharing.transcription = transcribe\n"
         f"sewnp.cli.main(['evaluate', {str(manifest)!r}, '-o', {str(out)!r}])\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(sewnp.__file__).parent.parent)}

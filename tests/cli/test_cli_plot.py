@@ -63,7 +63,8 @@ def test_the_picture_shows_words_letters_and_attention(clip: str, model: str, fi
     assert [text.get_text() for text in sound.texts] == [word.text for word in transcript.words] != []
     assert sound.get_xlim() == letters.get_xlim() == pytest.approx((0, transcript.duration))
     assert [label.get_text() for label in letters.get_yticklabels()][:2] == ["blank", "| (space)"]
-    assert {label.get_text() for label in letters.get_yticklabels()[2:]} == set(transcript.text) - {" "}
+    heard = sewnp.load(model).transcribe(clip, decoder="greedy").text  # whatever the folder's words make of it
+    assert {label.get_text() for label in letters.get_yticklabels()[2:]} == set(heard) - {" "}
     titles = [ax.get_title(loc="left") or ax.get_title() for ax in maps]
     assert [title.splitlines()[-1] for title in titles] == [f"Layer {i}, head {j}" for i in (5, 1) for j in (3, 0)]
     loaded = sewnp.load(model)

@@ -19,7 +19,6 @@ import soundfile
 
 import sewnp
 from sewnp.cli import main
-from sewnp.speech.transcript import Transcript
 
 
 @pytest.fixture(scope="module")
@@ -162,11 +161,13 @@ def test_one_clip_of_any_format_to_standard_output(speech: Path, capsys: pytest.
 def test_the_search_and_the_windows_are_the_models(speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def transcribe(_: object, audio: str, **options: Any) -> Transcript:
-        seen.update(options)
-        return Transcript("A", (), 1.0)
+    true = sewnp.sharing.transcription
 
-    monkeypatch.setattr(sewnp.Model, "transcribe", transcribe)
+    def transcription(model: sewnp.Model, audio: str, **options: Any) -> Any:
+        seen.update(options)
+        return true(model, audio, **options)
+
+    monkeypatch.setattr(sewnp.sharing, "transcription", transcription)
     assert main(["transcribe", str(speech / "a.wav"), "--beam", "3", "--window", "20", "--overlap", "2"]) == 0
     assert (seen["decoder"].beam_width, seen["window"], seen["overlap"]) == (3, 20.0, 2.0)
     assert callable(seen["progress"])
@@ -251,14 +252,15 @@ def test_resume_does_what_is_missing_and_only_that(speech: Path, tmp_path: Path,
 
 
 def test_ctrl_c_keeps_what_is_done(speech: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    true = sewnp.Model.transcribe
+    true = sewnp.sharing.transcription
 
-    def interrupted(self: sewnp.Model, audio: str, **options: Any) -> Transcript:
+    def interrupted(model: sewnp.Model, audio: str, **options: Any) -> Any:
         if "one" in audio:
             raise KeyboardInterrupt
-        return true(self, audio, **options)
+        return true(model, audio, **options)
 
-    monkeypatch.setattr(sewnp.Model, "transcribe", interrupted)
+    monkeypatch.setattr(sewnp.sharing, "transcription", interrupted)
+    monkeypatch.setattr(sewnp.sharing, "SECONDS", 1e-9)  # one at a time: who is read together is lost together
     assert main(["transcribe", str(speech), "-o", str(tmp_path)]) == 130
     assert capsys.readouterr() == ("", f"{LEFT_OUT}sewnp: interrupted\n")
     assert tree(tmp_path) == ["a.txt"]
