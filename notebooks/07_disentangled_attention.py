@@ -473,11 +473,12 @@ print({name: f"{share:.0%}" for name, share in shares.items()})
 assert [round(100 * share) for share in shares.values()] == [33, 46, 75]
 
 # %% [markdown]
+# The stages `c2p` and `p2c` are recorded with the scale divided out, as they enter the sum; the formulas above have it behind the sum.
 # To see what the positions contribute, average c2p + p2c along the diagonals: one number per distance. These are the four heads of the
 # last layer.
 
 # %%
-both = (stages[layer + "c2p"] + stages[layer + "p2c"])[0]  # recorded with the scale divided out
+both = (stages[layer + "c2p"] + stages[layer + "p2c"])[0]
 near = np.arange(-30, 31)
 profiles = np.array([[np.diagonal(one, offset=-r).mean() for r in near] for one in both])
 
@@ -655,8 +656,9 @@ attempt(check_p2c, my_p2c)
 def log_buckets_solution(distances, buckets, max_distance):
     middle = buckets // 2
     beyond = np.maximum(np.abs(distances), middle)
-    # the logarithms are taken in float64 and rounded to float32; dividing and multiplying is done in float32
-    numerator, denominator = np.log(beyond / middle).astype(np.float32), np.float32(np.log((max_distance - 1) / middle))
+    # quotients are float32; their logarithms are taken in float64 and rounded; dividing and multiplying is done in float32
+    quotient, range_ = beyond.astype(np.float32) / np.float32(middle), np.float32((max_distance - 1) / middle)
+    numerator, denominator = (np.log(np.float64(x)).astype(np.float32) for x in (quotient, range_))
     far = middle + np.ceil(numerator / denominator * np.float32(middle - 1)).astype(int)
     return np.where(np.abs(distances) <= middle, distances, np.sign(distances) * far)
 

@@ -349,7 +349,8 @@ assert frame_mask(np.array([-1]), 11, masking="floor").sum() == 10
 # %% [markdown]
 # The head for classes has a corner of its own. It averages over real frames, at the full rate. Where layers are mixed, what it averages has
 # the *squeezed* rate, and the original still counts frames at the full one: the page's `frame_mask(lengths, last.shape[1])`. In a clip with 7
-# of 11 real frames, all five mixed frames count.
+# of 11 real frames, all five mixed frames count. And a clip without real frames has a mean of nothing under `any`: its class scores are
+# NaN, 0/0.
 
 # %% [markdown]
 # ## The answer
@@ -480,8 +481,10 @@ def solved_sew(inputs, weights, config):
         table = norm(w["encoder.encoder.rel_embeddings.weight"], "encoder.encoder.LayerNorm", eps)
         span, middle = c["position_buckets"], c["position_buckets"] // 2
         relative = np.arange(count)[:, None] - np.arange(count)
-        ratio = np.log(np.maximum(np.abs(relative), middle) / middle).astype(np.float32)
-        far = np.ceil(ratio / np.float32(np.log((c["max_position_embeddings"] - 1) / middle)) * np.float32(middle - 1)).astype(int)
+        quotients = np.maximum(np.abs(relative), middle).astype(np.float32) / np.float32(middle)
+        ends = np.float32((c["max_position_embeddings"] - 1) / middle)
+        ratio, ratio_end = (np.log(np.float64(x)).astype(np.float32) for x in (quotients, ends))
+        far = np.ceil(ratio / ratio_end * np.float32(middle - 1)).astype(int)
         relative = np.where(np.abs(relative) <= middle, relative, np.sign(relative) * (far + middle))
         stages["encoder.encoder.relative_positions"] = relative
     for i in range(c["num_hidden_layers"]):
