@@ -50,7 +50,7 @@ GROUPS: dict[str, tuple[str, str]] = {
         "From samples to frames",
         "Both families. `masked_spec_embed` is there where `mask_time_indices` were given, `frame_mask` where an attention mask was.",
     ),
-    "squeeze": ("The squeeze, and position", "Both families."),
+    "squeeze": ("The squeeze, and position", "Both families. N* = (T + 2 (K // 2) - K) // s + 1; `squeezed` takes the first N."),
     "sew": ("Layers of SEW", "SEW alone normalises the squeezed frames before its first layer."),
     "sew-d": (
         "Positions and layers of SEW-D",
