@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -104,3 +106,12 @@ def check_refused(calls: Mapping[str, tuple[str, Path | str, str]], *, user: int
         if outcome.seconds > SECONDS:
             problems.append(f"{name}: took {outcome.seconds:.1f} s")
     assert not problems, "\n".join(problems)
+
+
+@contextmanager
+def open_to_all() -> Iterator[Path]:
+    """A folder that other users may look into.  Not one of pytest's: whoever starts another pytest, as test_the_tests does, closes them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from hostile.limits import check_refused, tried
+from hostile.limits import check_refused, open_to_all, tried
 
 from sewnp.errors import AudioError
 from sewnp.speech import read_audio
@@ -210,7 +210,7 @@ def test_what_only_begins_like_a_format(magic):
 # --- files that are none ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_may_not_be_read_vanishes_or_points_nowhere(tmp_path):
+def test_what_may_not_be_read_vanishes_or_points_nowhere():
     files = {
         "forbidden.wav": "cannot be read: Permission denied",
         "dangling.wav": "no such file",
@@ -218,24 +218,16 @@ def test_what_may_not_be_read_vanishes_or_points_nowhere(tmp_path):
         "folder.wav": "expected a file, found a folder",
         "device.wav": "expected a file or a pipe, found a device",
     }
-    (tmp_path / "device.wav").symlink_to("/dev/zero")
-    (tmp_path / "forbidden.wav").write_bytes(wav())
-    (tmp_path / "dangling.wav").symlink_to("gone.wav")
-    (tmp_path / "loop.wav").symlink_to("loop.wav")
-    (tmp_path / "folder.wav").mkdir()
-    parents = [path for path in (tmp_path, *tmp_path.parents) if path.owner() == tmp_path.owner() and len(path.parts) > 1]
-    modes = {path: path.stat().st_mode for path in parents}
-    try:
-        for path, mode in modes.items():
-            path.chmod(mode | 0o055)
-        (tmp_path / "forbidden.wav").chmod(0)
+    with open_to_all() as folder:
+        (folder / "device.wav").symlink_to("/dev/zero")
+        (folder / "forbidden.wav").write_bytes(wav())
+        (folder / "dangling.wav").symlink_to("gone.wav")
+        (folder / "loop.wav").symlink_to("loop.wav")
+        (folder / "folder.wav").mkdir()
+        (folder / "forbidden.wav").chmod(0)
         # as another user, where the tests run as root, to whom nothing is forbidden
-        check_refused(
-            {name: (f"read_audio({str(tmp_path / name)!r})", tmp_path / name, cause) for name, cause in files.items()}, user=65534
-        )
-    finally:
-        for path, mode in modes.items():
-            path.chmod(mode)
+        calls = {name: (f"read_audio({str(folder / name)!r})", folder / name, cause) for name, cause in files.items()}
+        check_refused(calls, user=65534)
 
 
 def test_a_file_that_vanishes_while_it_is_read(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile.limits import check_refused, tried
+from hostile.limits import check_refused, open_to_all, tried
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
@@ -199,26 +199,19 @@ def test_what_is_no_file_keeps_nobody_waiting(tmp_path):
     check_refused(broken_folders(tmp_path))
 
 
-def test_what_may_not_be_read(tmp_path):
+def test_what_may_not_be_read():
     """Run as another user, where the tests run as root, to whom nothing is forbidden."""
-    calls = {}
     closed = {"tensors": "model.safetensors", "config": "config.json", "vocabulary": "vocab.json", "folder": "."}
-    for name in closed:
-        place = tmp_path / name
-        sewnp.load("digits").save(place)
-        calls[name] = (f"sewnp.load({str(place)!r})", place, "Permission denied")
-    parents = [path for path in tmp_path.parents if path.owner() == tmp_path.owner() and path != Path("/")]
-    modes = {path: path.stat().st_mode for path in (tmp_path, *parents)}
-    try:
-        for path, mode in modes.items():
-            path.chmod(mode | 0o055)
+    with open_to_all() as folder:
+        calls = {}
         for name, broken in closed.items():
-            (tmp_path / name / broken).chmod(0)
-        check_refused(calls, user=65534)
-    finally:
-        (tmp_path / "folder").chmod(0o755)
-        for path, mode in modes.items():
-            path.chmod(mode)
+            sewnp.load("digits").save(folder / name)
+            (folder / name / broken).chmod(0)
+            calls[name] = (f"sewnp.load({str(folder / name)!r})", folder / name, "Permission denied")
+        try:
+            check_refused(calls, user=65534)
+        finally:
+            (folder / "folder").chmod(0o755)
 
 
 def test_a_file_that_vanishes_or_shrinks_between_opening_and_reading(tmp_path):
