@@ -21,6 +21,11 @@ class Names:
     projected: str
     activated: str
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What has weights, in the same order for both families; SEW-D may have projections of positions besides."""
+        return (*self.projections, self.output, self.norm, self.up, self.down, self.final_norm)
+
 
 NAMES = {
     "sew": Names(

@@ -12,6 +12,7 @@ from sewnp.checkpoints import nest
 from sewnp.checkpoints.folder import read_config
 from sewnp.config import Config, config_from_dict
 from sewnp.errors import ConfigError, TrainingError, brief
+from sewnp.fast.names import NAMES
 from sewnp.initialization import fill
 from sewnp.loading import load
 from sewnp.model import Model
@@ -22,17 +23,6 @@ from sewnp.speech.own_keys import OwnKeys, own_keys, with_own_keys
 from sewnp.training.recipe import Recipe
 from sewnp.types import Array
 
-_TWINS = {
-    "attention.q_proj": "attention.self.query_proj",
-    "attention.k_proj": "attention.self.key_proj",
-    "attention.v_proj": "attention.self.value_proj",
-    "attention.out_proj": "attention.output.dense",
-    "layer_norm": "attention.output.LayerNorm",
-    "feed_forward.intermediate_dense": "intermediate.dense",
-    "feed_forward.output_dense": "output.dense",
-    "final_layer_norm": "output.LayerNorm",
-}
-"""What a layer's parts are called in SEW, and what the same parts are in SEW-D."""
 _FAMILYS_OWN = ("encoder.layer_norm", "encoder.encoder.rel_embeddings", "encoder.encoder.LayerNorm")
 """What the other family does not have."""
 
@@ -133,14 +123,11 @@ def _weights(base: Model, config: Config, recipe: Recipe, *, fresh_head: bool) -
 
 
 def _twin(key: str, family: str) -> str:
-    """The key that a weight has in a model of the other family."""
-    if family == "sew":
-        names = {theirs: ours for ours, theirs in _TWINS.items()}
-        pattern, prefix, layers = r"sew_d\.(encoder\.encoder\.layer\.(\d+)\.)?(.*)\.(weight|bias)", "sew", "encoder.layers"
-    else:
-        names = _TWINS
-        pattern, prefix, layers = r"sew\.(encoder\.layers\.(\d+)\.)?(.*)\.(weight|bias)", "sew_d", "encoder.encoder.layer"
-    found = re.fullmatch(pattern, key)
-    if found is None or found[2] is None:
-        return re.sub(r"^sew(_d)?\.", f"{prefix}.", key)
-    return f"{prefix}.{layers}.{found[2]}.{names[found[3]]}.{found[4]}"
+    """The key that a weight has in a model of that family, which is not its own."""
+    theirs, ours = NAMES["sew" if family == "sew-d" else "sew-d"], NAMES[family]
+    prefix = "sew_d." if family == "sew-d" else "sew."
+    of_layer = re.fullmatch(rf"sew(?:_d)?\.{re.escape(theirs.layers)}\.(\d+)\.(.*)\.(weight|bias)", key)
+    if of_layer is None:
+        return re.sub(r"^sew(_d)?\.", prefix, key)
+    number, part, kind = of_layer.groups()
+    return f"{prefix}{ours.layers}.{number}.{dict(zip(theirs.parts, ours.parts, strict=True))[part]}.{kind}"
