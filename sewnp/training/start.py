@@ -130,4 +130,5 @@ def _twin(key: str, family: str) -> str:
     if of_layer is None:
         return re.sub(r"^sew(_d)?\.", prefix, key)
     number, part, kind = of_layer.groups()
-    return f"{prefix}{ours.layers}.{number}.{dict(zip(theirs.parts, ours.parts, strict=True))[part]}.{kind}"
+    # SEW-D's projections of positions, where it has any, are called as they are: SEW wants none
+    return f"{prefix}{ours.layers}.{number}.{dict(zip(theirs.parts, ours.parts, strict=True)).get(part, part)}.{kind}"

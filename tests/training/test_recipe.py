@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sewnp
-from originals import TINY
+from originals import TINY, TINY_D
 from sewnp.errors import ConfigError, TrainingError
 from sewnp.parameters import parameter_shapes
 from sewnp.training import read_recipe, recipe_from_dict, starting_model
@@ -137,3 +137,13 @@ def test_a_model_of_the_other_family_gives_what_both_have(name: str, family: str
         else tuple(f"sew_d.encoder.{key}" for key in table)
     )
     assert others == set(own)
+
+
+def test_what_the_other_family_alone_has_stays_behind(tmp_path: Path) -> None:
+    """SEW-D's projections of positions."""
+    config = {key: value for key, value in TINY_D.items() if key != "num_labels"} | {"model_type": "sew-d", "share_att_key": False}
+    starting_model(recipe_from_dict({"config": config}), {"ONE"}).save(tmp_path / "there")
+    here = starting_model(recipe_from_dict({"model": str(tmp_path / "there"), "config": {"model_type": "sew"}}), {"ONE"})
+    assert set(here.flat_weights()) == set(parameter_shapes(here.config, "ctc"))
+    with pytest.raises(ConfigError, match=r"pos_key_proj.*: expected in digits, which does not have it"):
+        starting_model(recipe_from_dict({"model": "digits", "config": {"model_type": "sew-d", "share_att_key": False}}), {"ONE"})
