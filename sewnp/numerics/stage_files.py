@@ -3,7 +3,8 @@
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +25,26 @@ INPUT = "inputs."
 """Prefix of the arguments of the run, which are no stages."""
 
 
+class Unread(Mapping[str, Array]):
+    """Stages by name, each read when it is asked for, and not to learn whether it is there, as a Mapping by itself would."""
+
+    @property
+    @abstractmethod
+    def known(self) -> Collection[str]:
+        """Their names."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+
 @dataclass(frozen=True, eq=False)
-class StageFile(Mapping[str, Array]):
+class StageFile(Unread):
     """Stages by name, each read when it is asked for.  Made by :func:`open_stages`."""
 
     path: Path
@@ -39,14 +58,10 @@ class StageFile(Mapping[str, Array]):
             raise KeyError(name)
         return self.stored(name)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.names  # a Mapping's own would read the stage
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
+    @property
+    def known(self) -> Collection[str]:
+        """Their names."""
+        return self.names
 
     def stored(self, name: str) -> Array:
         """An array by its name in the file, arguments included.  Raises TraceError when it is damaged or holds no numbers."""

@@ -1,11 +1,12 @@
 """Names that no stage of a run has: what they are nearest to, and what they have in common."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from sewnp.errors import InputError, printable
 from sewnp.networks.stages import GRADIENT, stage_of
+from sewnp.numerics.stage_files import Unread
 from sewnp.types import Array
 
 _LOOKED_AT, _LONGEST = 20, 200
@@ -44,7 +45,7 @@ def in_common(strangers: Collection[str], known: Collection[str]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Stripped(Mapping[str, Array]):
+class Stripped(Unread):
     """Their stages with a prefix taken off, each read when it is asked for.  Made by :func:`strip_prefix`."""
 
     theirs: Mapping[str, Array]
@@ -54,14 +55,10 @@ class Stripped(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         return self.theirs[self.source[name]]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.source  # a Mapping's own would read the stage
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.source)
-
-    def __len__(self) -> int:
-        return len(self.source)
+    @property
+    def known(self) -> Collection[str]:
+        """Their names."""
+        return self.source
 
 
 def strip_prefix(theirs: Mapping[str, Array], prefix: str, known: Collection[str]) -> Stripped:

@@ -1,7 +1,7 @@
 """Somebody else's names for the stages, and ours."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from sewnp.config import Config, SEWDConfig
@@ -9,6 +9,7 @@ from sewnp.errors import TraceError, brief
 from sewnp.files import read_json
 from sewnp.layers.heads import split_heads
 from sewnp.networks.stages import GRADIENT, STAGES, Stage
+from sewnp.numerics.stage_files import Unread
 from sewnp.parameters import Head, parameter_shapes
 from sewnp.types import Array
 
@@ -31,7 +32,7 @@ class Target:
 
 
 @dataclass(frozen=True, eq=False)
-class Renamed(Mapping[str, Array]):
+class Renamed(Unread):
     """Their stages under our names, each read and turned when it is asked for."""
 
     theirs: Mapping[str, Array]
@@ -46,14 +47,10 @@ class Renamed(Mapping[str, Array]):
         except (ValueError, IndexError) as error:
             raise TraceError(f"{key}: shape {value.shape} is not what the map says of {name}: {error}") from error
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.source  # a Mapping's own would read the stage
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.source)
-
-    def __len__(self) -> int:
-        return len(self.source)
+    @property
+    def known(self) -> Collection[str]:
+        """Their names."""
+        return self.source
 
 
 def transposed(*axes: int) -> Turn:
