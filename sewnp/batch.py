@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from sewnp.jobs import UNSENDABLE, Answer, Job, Raised, work
 from sewnp.model import Model
 from sewnp.sharing import can_share, share
 from sewnp.speech.audio import Audio, audio_name, is_standard_input
+from sewnp.speech.given import holds_one
 from sewnp.speech.labels import Labels
 from sewnp.speech.transcript import Transcript
 
@@ -99,9 +100,8 @@ def classify_many(
 
 def _many(clips: Iterable[Audio], job: Job, executor: Executors | None, ordered: bool, in_flight: int) -> Iterator[Result]:
     check_whole("in_flight", in_flight, 1)
-    one = isinstance(clips, str | bytes | bytearray | os.PathLike | Mapping) or hasattr(clips, "read")
-    one = one or (isinstance(clips, np.ndarray) and clips.ndim < 2 and clips.dtype.kind in "biuf")
-    if one or not isinstance(clips, Iterable):
+    samples = isinstance(clips, np.ndarray) and clips.ndim < 2 and clips.dtype.kind in "biuf"
+    if holds_one(clips) or samples or not isinstance(clips, Iterable):
         raise KindError(
             f"clips: expected an iterable of clips, such as a list of paths, found {brief(clips)}; of one clip, make a list of one"
         )

@@ -1,7 +1,6 @@
 """Transcripts of sound that is still arriving: blocks of it go in, and what was said between two pauses comes out when it has ended."""
 
-import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
@@ -15,7 +14,7 @@ from sewnp.inputs import about, calmly
 from sewnp.long import segment_recordings, window_frames
 from sewnp.speech import CTCTokenizer, FeatureExtractor, Recording, as_waveform, resampled, transcript_from_logits
 from sewnp.speech.audio import HasArray, HasDLPack, Samples, check_rate
-from sewnp.speech.given import samples
+from sewnp.speech.given import holds_one, samples
 from sewnp.speech.resampling import too_long
 from sewnp.speech.tokenizer import Speaker, ctc_tokenizer
 from sewnp.speech.transcript import Transcript, check_decoder
@@ -61,12 +60,7 @@ def stream(
     then, naming the block, AudioError for one that is no sound.
     """
     tokenizer, rate = ctc_tokenizer(model, "transcribing"), model.feature_extractor.sampling_rate
-    if (
-        isinstance(blocks, str | bytes | bytearray | os.PathLike | Mapping)
-        or hasattr(blocks, "read")
-        or (isinstance(blocks, np.ndarray) and blocks.ndim < 2)
-        or not isinstance(blocks, Iterable)
-    ):
+    if holds_one(blocks) or (isinstance(blocks, np.ndarray) and blocks.ndim < 2) or not isinstance(blocks, Iterable):
         raise KindError(f"blocks: expected an iterable of arrays, found {brief(blocks)}; transcribe takes a recording as a whole")
     original = rate if sampling_rate is None else check_rate("sampling_rate", sampling_rate)
     if problem := too_long(original, rate):

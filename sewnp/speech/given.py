@@ -93,6 +93,11 @@ def is_several(audio: object) -> bool:
     return isinstance(audio, list | tuple) and len(audio) > 0 and not _is_number(audio[0])
 
 
+def holds_one(given: object) -> bool:
+    """Whether something that can be gone through is one clip all the same: a path, the bytes of a file, a dict, an open file."""
+    return isinstance(given, str | bytes | bytearray | os.PathLike | Mapping) or hasattr(given, "read")
+
+
 def check_one(audio: object) -> None:
     """Raise AudioError, which says what to do, for several clips in place of one."""
     if isinstance(audio, list | tuple) and is_several(audio):
