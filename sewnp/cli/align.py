@@ -6,10 +6,10 @@ from pathlib import Path
 
 from sewnp.cli.clips import add_format, add_model, add_threads
 from sewnp.cli.output import OutputError, show, show_json, tell
-from sewnp.cli.overwriting import check_inputs_stay, check_outputs, model_files, place
+from sewnp.cli.overwriting import check_apart, check_inputs_stay, check_outputs, make_folder, model_files
 from sewnp.cli.truncated import add_allow_truncated
-from sewnp.errors import AudioError, InputError, ManifestError, SewError, brief
-from sewnp.files import check_regular, json_text, naming, path_name, read_text, write_text
+from sewnp.errors import AudioError, ManifestError, SewError, brief
+from sewnp.files import check_regular, json_text, path_name, read_text, write_text
 from sewnp.loading import load
 from sewnp.manifests import TEXT, Entry, either, read_manifest
 from sewnp.plots import plot_alignment, save_plot
@@ -109,8 +109,7 @@ def _align_all(options: argparse.Namespace) -> int:
             alignment = model.align(entry.audio, text, allow_truncated=options.allow_truncated)
             result = formatted(alignment, options.output_format, audio=str(entry.audio), model=model.name)
             if files is not None:
-                with naming(files[number].parent, InputError, "cannot be made"):
-                    files[number].parent.mkdir(parents=True, exist_ok=True)
+                make_folder(files[number].parent)
                 write_text(files[number], result)
             elif options.output_format == "json":
                 show_json(result)
@@ -139,11 +138,7 @@ def _text(entry: Entry) -> str:
 def _files(options: argparse.Namespace, entries: Sequence[Entry]) -> list[Path]:
     """Where the results of a manifest's clips go; two in one place, or one over an input, are wrong usage."""
     files = [Path(options.output, f"{entry.name}.{SUFFIXES[options.output_format]}") for entry in entries]
-    taken: dict[str, Entry] = {}
-    for entry, file in zip(entries, files, strict=True):
-        first = taken.setdefault(place(file), entry)
-        if first is not entry:
-            options.refuse(f"argument -o: {first.place} and {entry.place} would both be written to {path_name(file)}")
+    check_apart(options, "-o", (([file], entry.place) for file, entry in zip(files, entries, strict=True)))
     inputs = {"a recording": [entry.audio for entry in entries], "the manifest": [options.manifest]} | model_files(options.model)
     check_inputs_stay(options, "-o", files, inputs)
     return files

@@ -1,12 +1,14 @@
-"""What is named as input is never written over, whatever it is called as output."""
+"""Where outputs go: over no input, whatever it is called as output, and not two into one place."""
 
 import argparse
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from sewnp.checkpoints.folder import held_files
-from sewnp.files import NO_PATH, AnyPath, overwritten, path_name
+from sewnp.errors import InputError
+from sewnp.files import NO_PATH, AnyPath, naming, overwritten, path_name
 
 
 def check_outputs(
@@ -34,6 +36,25 @@ def check_inputs_stay(
         lost = overwritten(outputs, (path for path in paths if path is not None))
         if lost is not None:
             options.refuse(f"argument {argument}: {path_name(lost[0])} is {kind}, and would be overwritten")
+
+
+def check_apart(
+    options: argparse.Namespace, argument: str, outputs: Iterable[tuple[Iterable[AnyPath], str]], *, advice: str = ""
+) -> None:
+    """Exit with status 2 where the results of two clips would go to one place.  outputs: each clip's, and what to call it."""
+    taken: dict[str, str] = {}
+    for paths, clip in outputs:
+        own = {place(path): path for path in paths}
+        for where, path in own.items():
+            if where in taken:
+                options.refuse(f"argument {argument}: {taken[where]} and {clip} would both be written to {path_name(path)}{advice}")
+        taken |= dict.fromkeys(own, clip)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs, where it is not there.  Raises InputError."""
+    with naming(folder, InputError, "cannot be made"):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def place(path: AnyPath) -> str:

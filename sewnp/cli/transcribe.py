@@ -24,10 +24,10 @@ from sewnp.cli.decoding import add_decoder_options, check_decoder_options, decod
 from sewnp.cli.found import Clip, clips_of, tell_left_out
 from sewnp.cli.long import add_window_options, check_window_options, window_options
 from sewnp.cli.output import show, show_json, tell
-from sewnp.cli.overwriting import check_inputs_stay, model_files, place
+from sewnp.cli.overwriting import check_apart, check_inputs_stay, make_folder, model_files
 from sewnp.cli.truncated import add_allow_truncated
 from sewnp.errors import InputError, printable
-from sewnp.files import WRITING, check_writable, is_there, naming, path_name, write_text
+from sewnp.files import WRITING, check_writable, is_there, path_name, write_text
 from sewnp.loading import load
 from sewnp.long import Progress
 from sewnp.model import Model
@@ -133,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
         if not todo:
             return 0
         folder = Path(options.output_dir).parent if named else Path(options.output_dir)
-        _make(folder)
+        make_folder(folder)
         check_writable(folder)
     given = {name: getattr(options, name) for name, _ in _LAYOUT if getattr(options, name) is not None}
     layout = Layout(**given, highlight_words=options.highlight_words)
@@ -168,7 +168,7 @@ def run(options: argparse.Namespace) -> int:
         )
         if options.output_dir is not None:
             for form, path in zip(formats, files[clip], strict=True):
-                _make(path.parent)
+                make_folder(path.parent)
                 write_text(path, content(form))
         elif options.output_format == "txt" and not alone:
             show(f"{path_name(clip.audio)}\t{one_line(result.transcript.text)}")
@@ -236,24 +236,14 @@ def _files(options: argparse.Namespace, clips: list[Clip], formats: tuple[str, .
     Two that would go to one place, or over an input, are wrong usage: nothing is overwritten unseen.
     """
     folder = Path(options.output_dir)
-    taken: dict[str, Clip] = {}
-    files: dict[Clip, list[Path]] = {}
-    for clip in clips:
-        if clip.problem is not None:
-            continue
-        files[clip] = [folder] if named else [folder / f"{clip.name}.{form}" for form in formats]
-        for path in files[clip]:
-            first = taken.setdefault(place(path), clip)
-            if first is not clip:
-                options.refuse(
-                    f"argument -o: {path_name(first.audio)} and {path_name(clip.audio)} would both be written to {path_name(path)};"
-                    " name the folder that holds both, or give them other names"
-                )
+    each = [
+        (clip, [folder] if named else [folder / f"{clip.name}.{form}" for form in formats])
+        for clip in clips
+        if clip.problem is None
+    ]
+    advice = "; name the folder that holds both, or give them other names"
+    check_apart(options, "-o", ((paths, path_name(clip.audio)) for clip, paths in each), advice=advice)
+    files = dict(each)
     inputs = {"a recording": [clip.audio for clip in clips], "the manifest": [options.manifest]} | decoder_files(options)
     check_inputs_stay(options, "-o", (path for paths in files.values() for path in paths), inputs | model_files(options.model))
     return files
-
-
-def _make(folder: Path) -> None:
-    with naming(folder, InputError, "cannot be made"):
-        folder.mkdir(parents=True, exist_ok=True)
