@@ -1,9 +1,10 @@
 """Where somebody speaks: a recording cut at its pauses, as a stream, by the energy of its frames and no model.
 
 A frame is loud by its power against the noise around it, the quietest tenth of a second within five seconds on either side: this floor
-follows a recording whose noise changes.  Two more rules keep it honest.  What is far below the loudest around is a pause even where the
-floor is digital silence; and what comes near the loudest that there has ever been is never one, so that a steady sound, which is its own
-floor, is not taken for noise.  What is held in memory is one piece and five seconds more, however long the recording.
+follows a recording whose noise changes.  Three more rules keep it honest.  What is far below the loudest around is a pause even where the
+floor is digital silence; what comes near the loudest that there has ever been is never one, so that a steady sound, which is its own floor,
+is not taken for noise; and where the noise itself is not far below that, nothing is a pause.  What is held in memory is one piece and five
+seconds more, however long the recording.
 """
 
 from collections import deque
@@ -127,11 +128,8 @@ def _judged(
     for level, (power, x), window in _around(levels, around):
         floor, loudest = min(window), max(window)
         loudest_ever = max(loudest_ever, loudest)
-        if loudest_ever < floor * contrast:
-            yield x, level, power > FAINTEST
-            continue
         least = min(max(floor * ratio, loudest / 10 ** (RANGE / 10)), loudest_ever / ratio)
-        yield x, level, power > max(least, FAINTEST)
+        yield x, level, power > (FAINTEST if loudest_ever < floor * contrast else max(least, FAINTEST))
 
 
 def _around(pairs: Iterable[tuple[float, T]], reach: int) -> Iterator[tuple[float, T, deque[float]]]:
