@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info
 import sewnp
 from judging import scale_error
 from sewnp.errors import ConfigError, InputError
-from sewnp.fast import FastTrunk, convolutions, transformer, trunk
+from sewnp.fast import FastTrunk, convolutions, crew, transformer, trunk
 from sewnp.fast.crew import Crew
 from sewnp.fast.products import LAYOUTS
 from sewnp.networks import TextbookParts, base_model, ctc_logits, fold_statistics
@@ -166,6 +166,7 @@ def test_one_model_and_several_threads(model: sewnp.Model) -> None:
 
 def test_heads_too_have_one_blas_thread(model: sewnp.Model, monkeypatch: Any) -> None:
     """Else their bits would depend on whether another thread computes at the moment: its limit holds for the whole process."""
+    crew.blas.cache_clear()  # whatever the tests before have loaded since it was asked first
     found: list[int] = []
 
     def spy(x: Any, p: Any) -> Any:
