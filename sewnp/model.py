@@ -16,7 +16,7 @@ from sewnp.config import Config
 from sewnp.decoding import BeamSearch
 from sewnp.errors import AudioError, InputError, check_whole, printable
 from sewnp.explain import explain
-from sewnp.fast import ClipGradients, Engine, FastTrunk, HeldWeights, limited, packed
+from sewnp.fast import ClipGradients, Engine, FastTrunk, HeldWeights, limited, number_count, packed
 from sewnp.gradients import ClipGradient, Dropout, Gradients, compute_gradients, plain_clip_gradients
 from sewnp.inputs import about, as_array, calmly, check_arguments, check_channels
 from sewnp.layers.masking import Masking
@@ -60,7 +60,7 @@ class Model:
 
     def __repr__(self) -> str:
         family = "SEW-D" if self.config.model_type == "sew-d" else "SEW"
-        size, head = sum(x.size for x in self.flat_weights().values()), f"{self.head} head" if self.head else "no head"
+        size, head = number_count(self._held), f"{self.head} head" if self.head else "no head"
         return f"<sewnp.Model {printable(self.name)}: {family}, {head}, {size:,} parameters, {self.dtype}, {self.engine} engine>"
 
     @property

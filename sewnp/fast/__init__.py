@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from sewnp.fast.backward.clip import ClipGradients
 from sewnp.fast.crew import default_threads, limited, one_blas_thread
-from sewnp.fast.holding import HeldWeights, packed
+from sewnp.fast.holding import HeldWeights, number_count, packed
 from sewnp.fast.products import chosen_layout, kernels
 from sewnp.fast.trunk import FastTrunk
 
@@ -27,6 +27,7 @@ __all__ = [
     "default_threads",
     "kernels",
     "limited",
+    "number_count",
     "one_blas_thread",
     "packed",
 ]

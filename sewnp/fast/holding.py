@@ -44,6 +44,15 @@ def _read(held: Any) -> Any:
     return dict(zip(names, read, strict=True)) if isinstance(held, dict) else read
 
 
+def number_count(held: Any) -> int:
+    """How many numbers there are in what is held, of which nothing is put together."""
+    if isinstance(held, Layer):
+        return held.number_count
+    if isinstance(held, dict | list):
+        return sum(map(number_count, held.values() if isinstance(held, dict) else held))
+    return int(held.size)
+
+
 def packed(holder: dict[str, Any], config: Config, threads: int | None) -> FastTrunk:
     """The packed twin of weights, which takes over their layers: made at the first call, and kept.
 

@@ -51,6 +51,11 @@ class Plain:
         """x (M, K), or of some inputs alone, -> out (M, N), or some columns alone."""
         np.matmul(x, self.stored[columns, inputs].T, out=out)
 
+    @property
+    def size(self) -> int:
+        """N K."""
+        return self.stored.size
+
     def weight(self) -> Array:
         """(N, K), as it was given."""
         return self.stored
@@ -86,6 +91,11 @@ class Blocks:
                 rest = scratch.take("product", out.shape, rank)
                 _multiply(x[:, some], blocks[:, some], rest)
                 out += rest
+
+    @property
+    def size(self) -> int:
+        """As :class:`Plain`."""
+        return self.blocks.size
 
     def weight(self) -> Array:
         """As :class:`Plain`."""

@@ -42,6 +42,12 @@ class Layer:
     stored: dict[str, Array | None]
     """All weights by name, in their order; None for those that are in the matrices above."""
 
+    @property
+    def number_count(self) -> int:
+        """How many numbers :meth:`weights` have."""
+        matrices = (self.qkv[0], self.output[0], self.up[0], self.down[0])
+        return sum(x.size for x in self.stored.values() if x is not None) + sum(matrix.size for matrix in matrices)
+
     def weights(self) -> Weights:
         """As they were given, to the last bit."""
         names, rows = self.names, self.output[0].weight()

@@ -318,6 +318,15 @@ def test_weights_are_held_once_and_given_back_to_the_last_bit(model: sewnp.Model
     assert fast.fingerprint() == model.fingerprint()
 
 
+def test_a_repr_counts_without_putting_weights_together(model: sewnp.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = replace(model, engine="fast")
+    count = f"{sum(x.size for x in held.flat_weights().values()):,} parameters"
+    assert count in repr(held)
+    held(np.zeros((1, 4000), np.float32))
+    monkeypatch.setattr("sewnp.fast.transformer.Layer.weights", None)
+    assert count in repr(held)
+
+
 def test_a_first_call_that_fails_while_it_lays_out(model: sewnp.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some layers are laid out, others are not: the model holds all of its weights, and its next call goes on."""
     fast, x, lay_out = replace(model, engine="fast", threads=2), noise(2000), transformer.lay_out
