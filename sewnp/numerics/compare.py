@@ -91,7 +91,7 @@ class Comparison:
         groups: dict[tuple[str, str], list[str]] = {}
         for row in self.rows:
             if row.origin:  # without a known cause it is the kind of stage that tells what goes together
-                groups.setdefault((row.cause, row.cause or re.sub(r"\.\d+\.", ".{i}.", row.name)), []).append(printable(row.name))
+                groups.setdefault((row.cause, row.cause or of_any_layer(row.name)), []).append(printable(row.name))
         if not groups:
             return "no stage is wrong in itself: what differs has grown from rounding, or from a stage that is missing"
         said = [_places(names) + (f" ({cause})" if cause else "") for (cause, _), names in groups.items()]
@@ -201,6 +201,11 @@ def _infinities(truth: Array, found: Array) -> str:
     at = f" at {list(where)}" if where else ""
     said = f"expected {float(truth[where]):.6g}, found {float(found[where]):.6g}{at}"
     return f"{said}; {np.count_nonzero(apart)} of {truth.size} values are infinite on one side"
+
+
+def of_any_layer(name: str) -> str:
+    """A stage's name with {i} for its layer's number."""
+    return re.sub(r"\.\d+\.", ".{i}.", name)
 
 
 def _places(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sewnp.errors import InputError, TraceError, brief, harmless, printable
 from sewnp.files import is_folder, naming, path_name, read_json
-from sewnp.numerics.compare import Comparison, StageComparison, compare, metadata_problems
+from sewnp.numerics.compare import Comparison, StageComparison, compare, metadata_problems, of_any_layer
 from sewnp.numerics.stage_files import open_stages
 from sewnp.numerics.strangers import described_strangers, in_common, strip_prefix
 from sewnp.numerics.trace import chosen
@@ -145,7 +145,7 @@ def _origin(case: CaseReport) -> str:
         return "no readable results"
     if case.comparison.hint:
         return re.sub(r"^the \d+ unknown names", "unknown names", case.comparison.hint)
-    place = re.sub(r"\.\d+\.", ".{i}.", case.first.name)
+    place = of_any_layer(case.first.name)
     return place + (f": {case.first.cause}" if case.first.cause else "")
 
 

@@ -6,18 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
 
 from sewnp.cli import main
-
-
-@pytest.fixture(scope="module")
-def clip(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A second: THREE ONE FOUR."""
-    samples, rate = soundfile.read(clips / "three_one_four.wav", dtype="float32")
-    path = tmp_path_factory.mktemp("clip") / "second.wav"
-    soundfile.write(path, samples[: int(1.3 * rate)], rate)
-    return str(path)
 
 
 def document(path: Path) -> dict[str, Any]:

@@ -29,15 +29,6 @@ def _closed() -> Any:
     pyplot.close("all")
 
 
-@pytest.fixture(scope="module")
-def clip(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A second: THREE ONE FOUR."""
-    samples, rate = soundfile.read(clips / "three_one_four.wav", dtype="float32")
-    path = tmp_path_factory.mktemp("clip") / "second.wav"
-    soundfile.write(path, samples[: int(1.3 * rate)], rate)
-    return str(path)
-
-
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_pictures_by_suffix(clip: str, tmp_path: Path, suffix: str, begins: bytes, capsys: Any) -> None:
     path = tmp_path / f"clip.{suffix}"
