@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sewnp.config import Config, SEWConfig, SEWDConfig
 from sewnp.networks import STAGES
 from sewnp.networks.frontend import CONV_NORM_EPS
+from sewnp.networks.stages import weight_of
 from sewnp.parameters import parameter_shapes
 from sewnp.speech.features import VARIANCE_EPS
 from sewnp.suite.cases import DATA
@@ -282,7 +283,7 @@ def _tensors(group: str) -> str:
     }[group]
     rows: dict[str, list[str]] = {}
     for key, shape in found.items():
-        general = re.sub(r"\.\d+\.", ".{i}.", key)
+        general = weight_of(key)
         letters = "(" + ", ".join(LETTERS[size] for size in shape) + ")"
         rows.setdefault(general, [])
         if letters not in rows[general]:
@@ -290,20 +291,14 @@ def _tensors(group: str) -> str:
     lines = []
     for key, shapes in rows.items():
         module, _, leaf = key.rpartition(".")
-        if leaf == "weight" and f"{module}.bias" in rows:
-            both = f"{' then '.join(shapes)}; {rows[f'{module}.bias'][0]}"
-            lines += (
-                [f"| `{module}` | {both} | {when(key)} |"]
-                if _same_when(module)
-                else [f"| `{key}` | {' then '.join(shapes)} | {when(key)} |"]
-            )
-        elif leaf != "bias" or f"{module}.weight" not in rows or not _same_when(module):
-            lines.append(f"| `{key}` | {' then '.join(shapes)} | {when(key)} |")
+        weight, bias = f"{module}.weight", f"{module}.bias"
+        paired = leaf in ("weight", "bias") and {weight, bias} <= rows.keys() and when(weight) == when(bias)
+        shown = " then ".join(shapes)
+        if not paired:
+            lines.append(f"| `{key}` | {shown} | {when(key)} |")
+        elif key == weight:
+            lines.append(f"| `{module}` | {shown}; {rows[bias][0]} | {when(key)} |")
     return "\n".join(["| tensor | shape | there |", "|---|---|---|", *lines])
-
-
-def _same_when(module: str) -> bool:
-    return when(f"{module}.weight") == when(f"{module}.bias")
 
 
 def shapes_of(family: type[SEWConfig] | type[SEWDConfig], head: Any) -> dict[str, tuple[int, ...]]:
