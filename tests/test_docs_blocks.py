@@ -37,7 +37,7 @@ NOT_RUN = {
     "index.md": 1,
     "install.md": 2,
     "many-machines.md": 2,
-    "performance.md": 3,
+    "performance.md": 2,
     "quickstart-transcriber.md": 1,
 }
 
