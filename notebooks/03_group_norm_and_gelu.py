@@ -38,14 +38,13 @@ convolved = conv1d(waveform[:, :, None], first["conv"]["weight"], stride=5)
 deviations = convolved.std(axis=1)[0]
 print(convolved.shape, f"standard deviations from {deviations.min():.2f} to {deviations.max():.2f}")
 assert convolved.shape == (1, 9519, 32)
-assert (round(float(deviations.min()), 1), round(float(deviations.max()), 1)) == (0.4, 2.6)
-assert 6 < deviations.max() / deviations.min() < 7
+assert deviations.max() > 3 * deviations.min()
 
 # %% [markdown]
-# Some channels vary more than six times as strongly as others. That by itself says nothing about their importance: it depends on
-# the size of the kernel's weights, and on how much of its frequencies happens to be in the clip. In a deep stack such differences
-# are multiplied from layer to layer, until some numbers are so large, or so small, that training does not move any more. So the
-# sizes are put in order, and the same trick as for the waveform does it: subtract the mean, divide by the standard deviation.
+# Some channels vary several times as strongly as others. That by itself says nothing about their importance: it depends on the
+# size of the kernel's weights, and on how much of its frequencies happens to be in the clip. In a deep stack such differences are
+# multiplied from layer to layer, until some numbers are so large, or so small, that training does not move any more. So the sizes
+# are put in order, and the same trick as for the waveform does it: subtract the mean, divide by the standard deviation.
 #
 # ## Over which numbers?
 #
@@ -146,13 +145,14 @@ for extra in (1_600, 16_000, 160_000):
         f"  largest difference {differences[extra]:.1f}",
     )
 
-assert differences[160_000] > differences[16_000] > 10 > 1 > differences[1_600]
-assert round(float(np.abs(alone).max())) == 48
-assert round(float(differences[160_000])) == 15
+print(f"the logits reach up to {np.abs(alone).max():.1f}")
+assert differences[160_000] > differences[16_000] > 2 * differences[1_600]
+assert differences[160_000] > 0.1 * np.abs(alone).max()
 
 # %% [markdown]
-# It makes a great difference: logits that reach up to 48 move by as much as 15, and a second of silence behind the clip costs the
-# last word. The mask is not to blame. It is applied, but later. The group norm comes before, and it counts the zeros.
+# It makes a great difference: with ten seconds of silence behind the clip the logits move by a good part of their own size,
+# enough for another letter wherever two are close. The mask is not to blame. It is applied, but later. The group norm comes
+# before, and it counts the zeros.
 #
 # How much? For zeros of the same length as the clip, we can say it in advance. The channels have a mean of nearly 0. With as many
 # zeros as real values, the sum of squares stays and the number of values doubles, so the variance is halved. Everything is
@@ -194,7 +194,7 @@ values, mask = padded(16_000)
 repaired = model(values, mask, see=put_back).logits[0, : len(alone)]
 print(model.tokenizer.decode(repaired.argmax(axis=1)))
 assert np.abs(repaired - alone).max() < 1e-3
-assert model.tokenizer.decode(repaired.argmax(axis=1)) == "THREE ONE FOUR ONE FIVE NINE"
+assert model.tokenizer.decode(repaired.argmax(axis=1)) == model.tokenizer.decode(alone.argmax(axis=1))
 
 # %% [markdown]
 # Everything is back, up to rounding. It is the group norm and nothing else.
@@ -373,7 +373,7 @@ for keys in ({"hidden_size": 160}, {"hidden_size": 64}, {"hidden_size": 160, "fe
 # Between two convolutions each number goes through an **activation**, GELU, without which all the layers would be one. Behind the
 # first convolution, and only there, a **group norm** first gives every channel mean 0 and variance 1 over the whole clip, then a
 # learned size. So every frame depends on all others, silence and padding included. A clip that is padded to share a batch comes
-# out differently, by as much as a word. That is why every clip is run alone.
+# out differently, sometimes with other words. That is why every clip is run alone.
 
 # %% [markdown]
 # ## Exercises
