@@ -185,13 +185,13 @@ ax.axhline(0, color=plots.GREY, linewidth=0.8)
 ax.set(xlabel="distance of the two frames (ms)", ylabel="mean cosine", ylim=(-0.2, 1))
 caption("How alike two frames are, by how far they stand apart.")
 
-assert round(float(cosine[0]), 2) == 0.84
-assert round(float(cosine[9]), 2) == 0.16
+print(f"neighbours {cosine[0]:.2f}, at 200 ms {cosine[9]:.2f}")
+assert cosine[0] > 0.6
+assert cosine[0] > 2 * abs(cosine[9])
 
 # %% [markdown]
-# Direct neighbours have a cosine of 0.84 on average; at 200 milliseconds little is left (0.16). So how much survives when
-# each pair is replaced by its mean? Take the sum of all squared values as the measure. As a control we also pair up frames at
-# random.
+# Direct neighbours are much alike; at 200 milliseconds little of it is left. So how much survives when each pair is replaced by
+# its mean? Take the sum of all squared values as the measure. As a control we also pair up frames at random.
 
 # %%
 
@@ -204,13 +204,12 @@ def kept(pairs):
 neighbours = frames[0].reshape(-1, 2, 160)
 shuffled = frames[0][np.random.default_rng(0).permutation(148)].reshape(-1, 2, 160)
 print(f"neighbours: {kept(neighbours):.1%} kept, strangers: {kept(shuffled):.1%}")
-assert round(kept(neighbours), 2) == 0.93
-assert round(kept(shuffled), 2) == 0.62
+assert 1 - kept(neighbours) < (1 - kept(shuffled)) / 2
 
 # %% [markdown]
-# Averaging neighbours keeps 93 % of it, averaging strangers 62 %. So little is lost because neighbours are alike. That is no
-# proof that the missing 7 % did not matter. Only models trained both ways can show that. The paper compares such models; we
-# have one.
+# Averaging neighbours loses far less of it than averaging strangers. So little is lost because neighbours are alike. That is no
+# proof that the missing part did not matter. Only models trained both ways can show that. The paper compares such models; we have
+# one.
 
 # %% [markdown]
 # ## Down: a mean
@@ -242,7 +241,7 @@ assert np.array_equal(sewnp.layers.squeeze(frames, 2), pooled)  # the model does
 
 # %%
 probabilities = softmax(output.logits[0])
-tokens = [model.tokenizer.token_of(i) for i in range(32)]
+tokens = [model.tokenizer.token_of(i) for i in range(config.vocab_size)]
 
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 plots.plot_posteriors(probabilities[:36], tokens, seconds_per_frame=0.02, top=7, ax=ax)
@@ -253,13 +252,20 @@ caption("Half a second of probabilities. Between two grey lines lies a squeezed 
 
 path = "".join("·" if i == 0 else tokens[i] for i in output.logits[0].argmax(axis=1))
 print(path)
-assert path[16:22] == "THRE·E"
+start = next(i for i, token in enumerate(path) if token.isalpha())
+end = start + len(path[start : path.index("|", start)].rstrip("·"))
+touched = (end - 1) // 2 - start // 2 + 1
+print(f"{path[start:end]}: frames {start} to {end - 1}, {touched} squeezed frames")
+pairs = [path[i : i + 2] for i in range(0, 148, 2)]
+print("squeezed frames in which two letters are written:", *(pair for pair in pairs if pair.isalpha() and pair[0] != pair[1]))
+assert touched < len("THRE·E")
+assert sum(pair.isalpha() and pair[0] != pair[1] for pair in pairs) >= 3
 
 # %% [markdown]
 # The printed line holds the likeliest token of each of the 148 frames, with a dot for the blank. Two E in a row need a blank
-# between them (notebook 01), so THREE needs at least 6 frames: `THRE·E`. The model writes it in just 6, frames 16 to 21.
-# Those are **three** squeezed frames. At one token per squeezed frame it could not write THREE there; it would have to spread
-# its letters over twice the time.
+# between them (notebook 01), so THREE needs at least 6 frames: `THRE·E`. The model writes its first word within fewer squeezed
+# frames than that. At one token per squeezed frame it could not write THREE there; it would have to spread its letters over a
+# longer time.
 #
 # So the rate is restored before the tokens are read, and each squeezed frame has to make two different frames. A linear map
 # widens it from 160 channels to 320; the first 160 are one frame and the other 160 the next.
@@ -290,18 +296,18 @@ def both_halves_from(half):
 
 
 inputs = model.features(waveform).input_values
-whole = text(model(inputs).logits)
-first = text(model(inputs, see=both_halves_from(0)).logits)
-second = text(model(inputs, see=both_halves_from(1)).logits)
-print(f"both halves   {whole}\nonly block 0  {first}\nonly block 1  {second}")
+first = model(inputs, see=both_halves_from(0)).logits
+second = model(inputs, see=both_halves_from(1)).logits
+print(f"both halves   {text(output.logits)}\nonly block 0  {text(first)}\nonly block 1  {text(second)}")
 
-assert whole == "THREE ONE FOUR ONE FIVE NINE"
-assert first == "TR ON FU ON FV N"
-assert second == "HE NE OR OE IE IE"
+assert np.array_equal(first[0, 1::2].argmax(axis=1), output.logits[0, ::2].argmax(axis=1))
+assert np.array_equal(second[0, ::2].argmax(axis=1), output.logits[0, 1::2].argmax(axis=1))
+assert all(len(text(half)) < len(text(output.logits)) for half in (first, second))
+assert text(first) != text(second)
 
 # %% [markdown]
-# The two halves share the work like two hands at a piano: block 0 spells `FU` and block 1 spells `OR`, and interleaved they
-# spell `FOUR`. The transformer has put two letters into one vector, and the upsampling takes them apart in the right order.
+# The two halves share the work like two hands at a piano: letters that block 0 leaves out block 1 spells, and interleaved they
+# give the words. The transformer has put two letters into one vector, and the upsampling takes them apart in the right order.
 # Exchange the blocks, and the letters trade places in pairs:
 
 # %%
@@ -313,9 +319,11 @@ def exchanged(name, x):
     return x
 
 
-swapped = text(model(inputs, see=exchanged).logits)
-print(swapped)
-assert all(word in swapped for word in ["OFRU", "IFEV", "INEN"])
+swapped = model(inputs, see=exchanged).logits
+print(text(swapped))
+in_pairs = output.logits[0].argmax(axis=1).reshape(-1, 2)
+assert np.array_equal(swapped[0].argmax(axis=1), in_pairs[:, ::-1].ravel())
+assert text(swapped) != text(output.logits)
 
 # %% [markdown]
 # ## The odd tail
@@ -425,7 +433,7 @@ draw_bills(bills, plt.subplots(figsize=(7.0, 2.2))[1])
 caption("Ten seconds of sound through three models that differ in their squeeze factor alone.")
 
 totals = [sum(parts.values()) for parts in bills.values()]
-assert [round(total) for total in totals] == [2003, 1171, 845]
+assert [round(total / 1000, 1) for total in totals] == [2.0, 1.2, 0.8]
 transformer = [parts["transformer"] for parts in bills.values()]
 assert 2.4 < transformer[0] / transformer[1] < 2.45
 assert 1.70 < totals[0] / totals[1] < 1.72
@@ -560,25 +568,25 @@ assert [round(ratio, 1) for ratio in at_ten.values()] == [5.4, 2.8, 1.5, 4.0, 2.
 wrong = said = 0
 for line in (clips / "manifest.tsv").read_text().splitlines():
     name, words = line.split("\t")
-    words, heard = words.split(), model.transcribe(clips / name, decoder="greedy").text.split()
+    words, heard = words.split(), model.transcribe(clips / name).text.split()
     right = sum(block.size for block in SequenceMatcher(None, words, heard).get_matching_blocks())
     wrong, said = wrong + max(len(words), len(heard)) - right, said + len(words)
     print(f"{name:22} {len(words)} words, {right} of them heard")
 print(f"word error rate {wrong} / {said} = {wrong / said:.1%}")
 assert said == 29
-assert wrong < 5
+assert 0.135 * wrong < 1
 
 # %% [markdown]
-# With 13.5 % fewer errors it would be a fraction of a word less. No test with 29 words can tell such models apart.
+# With 13.5 % fewer errors it would not even be a word less. No test with 29 words can tell such models apart.
 
 # %% [markdown]
 # ## The answer
 #
-# A transformer layer's work grows with the number of frames, and in part with its square. Neighbouring frames of speech say
-# much the same, so SEW replaces each pair by its mean and runs the whole transformer on half as many frames, for less than
-# half of the work. Behind it a linear map widens each squeezed frame to twice the channels and cuts that into two frames,
-# because the tokens need the full rate: THREE takes six frames, and gets them. The two halves of the map learn different
-# letters. Where the number of frames is odd, the last one is dropped, and zeros stand in its place.
+# A transformer layer's work grows with the number of frames, and in part with its square. Neighbouring frames of speech say much
+# the same, so SEW replaces each pair by its mean and runs the whole transformer on half as many frames, for less than half of the
+# work. Behind it a linear map widens each squeezed frame to twice the channels and cuts that into two frames, because the tokens
+# need the full rate: THREE takes six frames, and gets them. The two halves of the map write different letters. Where the number
+# of frames is odd, the last one is dropped, and zeros stand in its place.
 
 # %% [markdown]
 # ## Exercises
