@@ -24,7 +24,6 @@
 # | sew-d-base-plus | 177 million | 4.34 % | 9.45 % |
 
 # %% tags=["setup"]
-from difflib import SequenceMatcher
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,6 +34,7 @@ from checks.waveform import check_alias, check_mix, check_normalise
 
 import sewnp
 from sewnp import plots
+from sewnp.evaluation import count_characters
 from sewnp.layers import softmax
 from sewnp.parameters import parameter_count
 from sewnp.speech import read_audio, resample
@@ -148,27 +148,36 @@ assert np.allclose(np.cos(2 * np.pi * 7000 * moments), np.cos(2 * np.pi * 1000 *
 # because ears reach to about 20,000. Speech recognisers have settled on 16,000.
 #
 # Whoever lowers a sampling rate must first remove what would be folded back. `resample` does that. So we can ask how much of the
-# range up to 8,000 Hz the model needs: go down to a lower rate, which removes the upper frequencies, and come back up.
+# range up to 8,000 Hz the model needs: go down to a lower rate, which removes the upper frequencies, and come back up. We count
+# how many letters of the text would have to be changed, added or dropped.
 
 # %%
+SPOKEN = "THREE ONE FOUR ONE FIVE NINE"
+
+
+def wrong(text):
+    """How many letters and spaces stand between a text and what is said in the clip."""
+    return count_characters(SPOKEN, text).errors
+
+
 heard, limited = {}, {}
-for limit in (4000, 2000, 1000):
+for limit in (4000, 2000, 500):
     lower = resample(samples, rate, 2 * limit)
     limited[limit] = resample(lower, 2 * limit, rate)
     heard[limit] = model.transcribe(limited[limit], decoder="greedy").text
-    print(f"up to {limit:,} Hz: {heard[limit]}")
+    print(f"up to {limit:,} Hz: {heard[limit]}  ({wrong(heard[limit])} of {len(SPOKEN)} wrong)")
 
 folded = resample(np.ascontiguousarray(samples[::4]), rate // 4, rate)  # every fourth sample, and nothing was removed first
 to_hear = {f"up to {limit:,} Hz": sound for limit, sound in limited.items()} | {"up to 2,000 Hz, the rest folded back": folded}
 play({name: sound[:38_400] for name, sound in to_hear.items()})
-assert heard[2000] == model.transcribe(samples).text == "THREE ONE FOUR ONE FIVE NINE"
-assert heard[1000] != heard[2000]
+assert max(wrong(heard[4000]), wrong(heard[2000])) < len(SPOKEN) / 4
+assert wrong(heard[500]) > len(SPOKEN) / 3
 
 # %% [markdown]
-# Three quarters of the range can go, and this clip is still read, although it sounds as if through a wall; with an eighth left the model
-# breaks down. Do not take the borders for laws: near its limits such a small model is fickle. (`transcribe` is the whole recogniser in one
-# call; the rest of this notebook unfolds it.) The last sound has lost its upper half in the wrong way, by leaving samples out. What was
-# above has been folded down into what is left, and rattles.
+# Three quarters of the range can go, and most of this clip is still read, although it sounds as if through a wall; with a
+# sixteenth left the model breaks down. Do not take the borders for laws: near its limits such a small model is fickle.
+# (`transcribe` is the whole recogniser in one call; the rest of this notebook unfolds it.) The last sound has lost its upper half
+# in the wrong way, by leaving samples out. What was above has been folded down into what is left, and rattles.
 
 # %% [markdown]
 # ## Loud and quiet: normalisation
@@ -211,10 +220,10 @@ assert np.all(silence == 0)
 # %%
 logits = model(input_values).logits
 print(input_values.shape, "->", logits.shape)
-assert logits.shape == (1, 148, 32)
+assert logits.shape == (1, 148, model.config.vocab_size)
 
 # %% [markdown]
-# 47,600 samples went in, 148 rows of 32 numbers came out. Each row stands for a **frame**, a short stretch of time. Frames follow
+# 47,600 samples went in, 148 rows of numbers came out. Each row stands for a **frame**, a short stretch of time. Frames follow
 # one another every 320 samples, which at 16,000 Hz is 20 ms: 50 frames a second. (Why 148 and not 47,600 / 320 = 148.75, and how
 # much of the clip one frame hears, is the subject of notebook 02.)
 
@@ -225,12 +234,13 @@ assert model.config.hop == 320
 assert seconds_per_frame == 0.02
 
 # %% [markdown]
-# The 32 numbers of a row belong to 32 **tokens**, the signs that the model can write. Most are letters:
+# Each number of a row belongs to a **token**, one of the signs that the model can write. Most are letters:
 
 # %%
-tokens = [model.tokenizer.token_of(i) for i in range(32)]
+tokens = [model.tokenizer.token_of(i) for i in range(model.config.vocab_size)]
 print(*tokens)
-assert len(set(tokens)) == 32
+assert len(set(tokens)) == len(tokens) == logits.shape[2]
+assert set("ABCDEFGHIJKLMNOPQRSTUVWXYZ") < set(tokens)
 assert tokens[0] == "<pad>"
 assert tokens[4] == "|"
 
@@ -240,49 +250,56 @@ assert tokens[4] == "|"
 # "nothing new in this frame". Its use will be clear in a moment.
 #
 # The numbers themselves are scores, called **logits**: the higher, the more the model believes in that token for that frame. They
-# are turned into **probabilities** by exponentiating and dividing by the sum of the row, which is called *softmax*. Look at frame
-# 18, which is 0.36 s into the clip, in the middle of the first word:
+# are turned into **probabilities** by exponentiating and dividing by the sum of the row, which is called *softmax*. Look at the
+# frame of the first half second in which the model is surest of a letter:
 
 # %%
 probabilities = softmax(logits)[0]
-frame = 18
+letters = [i for i, token in enumerate(tokens) if token.isalpha()]
+frame = int(probabilities[:25, letters].max(axis=1).argmax())
+print(f"frame {frame}, {frame * seconds_per_frame:.2f} s into the clip")
 for i in np.argsort(-logits[0, frame])[:4]:
     print(f"{tokens[i]:>5}  logit {logits[0, frame, i]:5.2f}  probability {probabilities[frame, i]:.3f}")
 
 assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 assert np.allclose(probabilities[frame], np.exp(logits[0, frame]) / np.exp(logits[0, frame]).sum())
-assert tokens[logits[0, frame].argmax()] == "R"
-assert probabilities[frame].max() > 0.99
+assert tokens[logits[0, frame].argmax()] in "THREE"
+assert probabilities[frame].max() > 0.8
 
 # %% [markdown]
-# An R, with hardly a doubt. In every frame we may take the token with the largest score. Here are all 148 of them, with a dot for
-# the blank:
+# A letter of THREE, with little doubt. In every frame we may take the token with the largest score. Here are all 148 of them,
+# with a dot for the blank:
 
 # %%
 path = logits[0].argmax(axis=1)
 spelled = "".join("·" if i == 0 else tokens[i] for i in path)
 print(spelled)
 print(f"{np.count_nonzero(path == 0)} of {len(path)} frames are blank")
-assert spelled.strip("·") == "THRE·E·····||·ONNE·····|||····FOUR······||OONE······|||·FIVE········||||··NINE"
-assert np.count_nonzero(path == 0) == 109
+assert np.count_nonzero(path == 0) > len(path) / 2
 
 # %% [markdown]
-# You can read it! Two rules make a text of it:
+# You can nearly read it! Two rules make a text of it:
 #
-# 1. Equal tokens in neighbouring frames are merged: a sound may last longer than a frame, and `||||` is one gap between words.
+# 1. Equal tokens in neighbouring frames are merged: a sound may last longer than a frame, and `|||` is one gap between words.
 # 2. Then the blanks are dropped.
 #
 # And here is what the blank is good for. Speech has far more frames than letters, so something must fill the rest. And without it
-# the two letters of the EE in THREE would be merged into one: the model writes `E·E`. (How a model *learns* when to say what,
-# although nobody ever told it, is the subject of notebook 08.)
+# the two letters of the EE in THREE would be merged into one: the model has to write `E·E`. (How a model *learns* when to say
+# what, although nobody ever told it, is the subject of notebook 08.)
 
 # %%
 merged = [token for i, token in enumerate(path) if i == 0 or token != path[i - 1]]
 text = "".join(tokens[token] for token in merged if token != 0).replace("|", " ")
 print(text)
-assert text == "THREE ONE FOUR ONE FIVE NINE"
+assert wrong(text) < len(SPOKEN) / 4
+
+E = tokens.index("E")
+assert model.tokenizer.decode([E, E]) == "E"
+assert model.tokenizer.decode([E, 0, E]) == "EE"
 
 # %% [markdown]
+# A wrong letter here and there is no wonder: nothing tells the network which words there are.
+#
 # The same as a picture. Each line is the probability of one token. The model writes in spikes: one or two frames for a letter,
 # and blank between them.
 
@@ -305,11 +322,11 @@ logits = model(input_values).logits
 path = logits[0].argmax(axis=1)
 print(model.tokenizer.decode(path))
 
-assert model.tokenizer.decode(path) == "THREE ONE FOUR ONE FIVE NINE"
+assert model.tokenizer.decode(path) == text.strip()
 
 # %% [markdown]
-# `model.transcribe` does the same and keeps the frames in which each word's letters were written. Multiplied by 20 ms they are
-# times:
+# `model.transcribe` does that too, but looks for the words that the model's folder lists, so that it writes no other (notebook 12
+# tells how). And it keeps the frames in which each word's letters were written. Multiplied by 20 ms they are times:
 
 # %%
 transcript = model.transcribe(clips / "three_one_four.wav")
@@ -318,15 +335,17 @@ for word in transcript.words:
 
 plots.plot_waveform(samples, rate, words=transcript.words)
 caption("The clip, and the frames in which the letters of each word were written.")
-assert (transcript.words[0].start, transcript.words[0].end) == (0.32, 0.44)
+assert wrong(transcript.text) < len(SPOKEN) / 4
+assert 0.25 < transcript.words[0].start < transcript.words[0].end < 0.6
+assert sum(word.end - word.start for word in transcript.words) < 0.7 * (transcript.words[-1].end - transcript.words[0].start)
 
 # %% [markdown]
-# The shaded stretches are shorter than the sounds, and some stand rather early: they are the frames in which the model wrote the
-# letters. It may write a word as soon as it is sure of it, and it does.
+# The shaded stretches are shorter than the sounds: they are the frames in which the model wrote the letters. Where in a word it
+# does that is left to it.
 #
-# Everything between `input_values` and `logits` is the network, 2.17 million learned numbers. Here it is from top to bottom, for
-# one second of sound. You are not expected to understand the names yet: the next seven notebooks go down this picture stage by
-# stage.
+# Everything between `input_values` and `logits` is the network, some two million learned numbers. Here it is from top to bottom,
+# for one second of sound. You are not expected to understand the names yet: the next seven notebooks go down this picture stage
+# by stage.
 
 # %%
 figure, ax = plt.subplots(figsize=(7.5, 5.6))
@@ -334,14 +353,14 @@ plots.plot_architecture(model.config, head="ctc", ax=ax)
 caption("The network from the samples, above, to the tokens, below: frame rates, channels, and where they change.")
 parameters = sum(weight.size for weight in model.flat_weights().values())
 print(f"{parameters:,} learned numbers")
-assert round(parameters / 1e6, 2) == 2.17
+assert 2.1e6 < parameters < 2.2e6
 
 # %% [markdown]
 # ## What this model can and cannot hear
 #
-# What it learned from stands on [its card](../sewnp/pretrained/digits/README.md): digits spoken by people and by speech synthesisers. These
-# are the clips that come with the package. (`decoder="greedy"` takes each letter as it is written. Without it `transcribe` looks for the
-# words that the model's folder lists; notebook 12 tells how.)
+# What it learned from stands on [its card](../sewnp/pretrained/digits/README.md): digits spoken by people and by speech
+# synthesisers. These are the clips that come with the package. (`decoder="greedy"` takes each letter as it is written, as our
+# five lines did.)
 
 # %%
 truth = dict(line.split("\t") for line in (clips / "manifest.tsv").read_text().splitlines())
@@ -351,15 +370,17 @@ for name, text in truth.items():
     if heard[name] != text:
         print(f"    read {heard[name]}")
 
-assert sum(heard[name] == truth[name] for name in truth) >= 2
+astray = sum(count_characters(truth[name], heard[name]).errors for name in truth)
+print(f"{astray} of {sum(map(len, truth.values()))} letters and spaces wrong")
+assert astray < 0.25 * sum(map(len, truth.values()))
 
 published = [parameter_count(config, "ctc") for config in sewnp.PRESETS.values() if config.model_type == "sew"]
 assert [round(min(published) / parameters), round(max(published) / parameters)] == [19, 81]
 
 # %% [markdown]
-# Left to itself it spells letter by letter and knows no words, so it can write words that do not exist, and does. On people whom
-# it has never heard it makes more mistakes; its card has the measurements. The published SEW models are 19 to 81 times as large,
-# learned from hundreds of hours of speech, and do far better. This one exists to be looked at.
+# Left to itself it spells letter by letter and knows no words, so it can write words that do not exist. On people whom it has
+# never heard it makes more mistakes; its card has the measurements. The published SEW models are 19 to 81 times as large, learned
+# from hundreds of hours of speech, and do far better. This one exists to be looked at.
 #
 # Which disturbances does it withstand? Hiss, for one: we add random numbers, as strong as a given share of the speech.
 
@@ -368,11 +389,11 @@ hiss = np.random.default_rng(0).standard_normal(len(samples)).astype(np.float32)
 noisy = {}
 for share in (0.3, 1.0, 2.0):
     noisy[share] = model.transcribe(samples + share * samples.std() * hiss, decoder="greedy").text
-    print(f"hiss of {share:.0%} of the speech: {noisy[share]}")
+    print(f"hiss of {share:.0%} of the speech: {noisy[share]}  ({wrong(noisy[share])} of {len(SPOKEN)} wrong)")
 
 play({f"hiss of {share:.0%}": (samples + share * samples.std() * hiss)[:38_400] for share in (0.3, 2.0)})
-assert noisy[0.3] == "THREE ONE FOUR ONE FIVE NINE"
-assert noisy[2.0] != noisy[0.3]
+assert wrong(noisy[0.3]) < len(SPOKEN) / 4
+assert wrong(noisy[2.0]) > wrong(noisy[0.3])
 
 # %% [markdown]
 # Speech played at the wrong speed is another matter. If a clip says 16,000 samples a second and we claim that it had 8,000, it is
@@ -390,19 +411,19 @@ strange = {
 for what, text in strange.items():
     print(f"{what}: {text or '(nothing)'}")
 
-assert strange["hiss alone"] == strange["silence"] == ""
-assert strange["played backwards"].split()[0] == "ZERO"
-assert all(text != "THREE ONE FOUR ONE FIVE NINE" for text in strange.values())
+assert set("".join(strange.values())) <= set("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE")
+assert len(strange["silence"]) < len(strange["played backwards"])
+assert all(wrong(text) > 2 for text in strange.values())
 
 # %% [markdown]
-# Played backwards, the clip becomes ZERO ZERO ONE and so on, as if these had been said. The model has no way to answer "this is
-# no digit".
+# Played backwards, the clip becomes a row of digits, more or less well spelled, as if these had been said. The model has no way
+# to answer "this is no digit".
 
 # %% [markdown]
 # ## The answer
 #
 # The network gets a **waveform**: a list of pressure readings, 16,000 a second, shifted and scaled so that their mean is 0 and
-# their standard deviation is 1. It gives back one row of **logits** every 20 ms: a score for each of 32 **tokens**, 26 of them
+# their standard deviation is 1. It gives back one row of **logits** every 20 ms: a score for each of its **tokens**, 26 of them
 # letters, one the gap between words, one the **blank**, "nothing new". Taking the best token of each frame, merging repeats and
 # dropping blanks gives the text.
 
@@ -485,24 +506,17 @@ check_mix(mix)
 
 
 # %%
-def words_right(text):
-    """How many of the clip's six words are there, in the right order."""
-    spoken = ["THREE", "ONE", "FOUR", "ONE", "FIVE", "NINE"]
-    matching = SequenceMatcher(None, spoken, text.split(), autojunk=False).get_matching_blocks()
-    return sum(block.size for block in matching)
-
-
-right = {}
+astray = {}
 for decibels in (5, 0, -10):
     noises = [np.random.default_rng(seed).standard_normal(len(samples)) for seed in (1, 2)]
     texts = [model.transcribe(mix(samples, noise, decibels), decoder="greedy").text for noise in noises]
-    right[decibels] = [words_right(text) for text in texts]
-    print(f"{decibels:3} dB: {right[decibels]} of 6 words right;  {texts[0]}")
+    astray[decibels] = [wrong(text) for text in texts]
+    print(f"{decibels:3} dB: {astray[decibels]} of {len(SPOKEN)} letters and spaces wrong;  {texts[0]}")
 
-assert right[5] == [6, 6]
-assert all(3 <= count < 6 for count in right[0])
-assert right[-10] == [0, 0]
+assert max(astray[5]) < len(SPOKEN) / 3
+assert max(astray[5] + astray[0]) < min(astray[-10])
+assert min(astray[-10]) > len(SPOKEN) / 2
 
 # %% [markdown]
-# Words get lost when the hiss is as strong as the speech (0 dB), and all are lost when it is ten times as strong (-10 dB). From
-# noise to noise the count varies by a word or two: one clip is not a measurement.
+# Most of the text survives a hiss that is as strong as the speech (0 dB), and next to nothing one that is ten times as strong
+# (-10 dB). In between the count varies from noise to noise, and need not even grow with it: one clip is not a measurement.
