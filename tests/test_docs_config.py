@@ -148,7 +148,7 @@ def test_the_formula_of_the_buckets() -> None:
     """As it stands on the page, in float32."""
     (formula,) = re.findall(r"^sign\(r\) .*\)(?= +beyond)", PAGE, re.M)
     log = lambda x: np.float32(np.log(np.float64(np.float32(x))))  # noqa: E731
-    for buckets, m in ((8, 20), (32, 129), (256, 512), (5, 16)):
+    for buckets, m in ((8, 20), (32, 129), (50, 37), (18, 65), (256, 512), (5, 16)):
         a = buckets // 2
         known = {"log": log, "ceil": lambda x: math.ceil(np.float32(x)), "sign": lambda x: 1 if x > 0 else -1, "a": a, "m": m}
         for r in range(-m - 5, m + 6):

@@ -1,6 +1,7 @@
 """Known mistakes in the transformer layers of both families: heads, scores, positions, softmax, residuals."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from sewnp.layers.softmax import masked_softmax, softmax
 from sewnp.mistakes.layers import affine, projections
 from sewnp.mistakes.stage_run import Mistakes, StageRun
 from sewnp.networks.stages import layer_of, stage_of
-from sewnp.types import Array
+from sewnp.types import Array, DTypeLike
 
 NORM = {"sew": "encoder.layers.{i}.layer_norm", "sew-d": "encoder.encoder.layer.{i}.attention.output.LayerNorm"}
 """The norm behind the attention, in each family."""
@@ -150,19 +151,38 @@ def buckets(s: StageRun) -> Mistakes:
     yield "absolute distances", np.abs(s.right)
     if size > 0:
         yield "raw distances instead of buckets", raw
-        yield "buckets computed in float64 instead of float32", _buckets(raw, size, far, np.ceil)
-        yield "buckets computed in float64 instead of float32", _buckets(raw, size, far, np.ceil, divide_last=True)
+        for order in STEPS:
+            yield "buckets computed in float64 instead of float32", _buckets(raw, size, far, order=order)
+        for order in OTHERS:
+            yield order, _buckets(raw, size, far, order=order, dtype=np.float32)
         yield "logarithm rounded down instead of up", _buckets(raw, size, far, np.floor)
         yield "logarithm rounded to the nearest", _buckets(raw, size, far, np.rint)
         yield "buckets up to max_distance instead of max_distance - 1", log_buckets(raw, buckets=size, max_distance=far + 1)
 
 
-def _buckets(raw: Array, size: int, far: int, to_integer: np.ufunc, *, divide_last: bool = False) -> Array:
-    """log_buckets in float64, with another way to round, or with the product before the quotient, which ends elsewhere at some sizes."""
+STEPS: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "quotient of the logarithms first": lambda r, a, m: _log(r / a) / _log((m - 1) / a) * (a - 1),
+    "product taken before the quotient of the logarithms": lambda r, a, m: _log(r / a) * (a - 1) / _log((m - 1) / a),
+    "constants divided before the product": lambda r, a, m: _log(r / a) * ((a - 1) / _log((m - 1) / a)),
+    "logarithms subtracted instead of distances divided": lambda r, a, m: (_log(r) - _log(a)) / (_log(m - 1) - _log(a)) * (a - 1),
+}
+"""How many buckets distance r is behind a, half of all, before it is rounded up; m: max_distance.  One number on paper; the first is right."""
+
+FIRST, *OTHERS = STEPS
+
+
+def _log(x: Array) -> Array:
+    """In its own precision, and rounded as well as it can be."""
+    return np.asarray(np.log(x.astype(np.float64)), dtype=x.dtype)
+
+
+def _buckets(
+    raw: Array, size: int, far: int, to_integer: np.ufunc = np.ceil, *, order: str = FIRST, dtype: DTypeLike = np.float64
+) -> Array:
+    """log_buckets in another precision, in another order, or rounded in another way."""
     middle, distance = size // 2, np.abs(raw)
-    log, log_range = np.log(np.maximum(distance, middle) / middle), math.log((far - 1) / middle)
-    steps = log * (middle - 1) / log_range if divide_last else log / log_range * (middle - 1)
-    return np.where(distance <= middle, raw, np.sign(raw) * (to_integer(steps) + middle)).astype(np.int64)
+    r, a, m = (np.asarray(x, dtype) for x in (np.maximum(distance, middle), middle, far))
+    return np.where(distance <= middle, raw, np.sign(raw) * (to_integer(STEPS[order](r, a, m)) + middle)).astype(np.int64)
 
 
 def sums(s: StageRun) -> Mistakes:

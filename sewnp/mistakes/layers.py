@@ -171,6 +171,8 @@ def position_convolutions(s: StageRun) -> Mistakes:
         yield "channels dealt to the groups in turn instead of in blocks", run(x=x[:, :, np.argsort(order)])
     if "frame_mask" not in s.used:
         yield from ((said, run(x=hidden)) for said, hidden in _hidden_all_the_same(s, x))
+    else:
+        yield UNMASKED, run(x=_unmasked(s))
 
 
 def folded_weights(s: StageRun) -> Mistakes:
@@ -217,6 +219,14 @@ def _hidden_all_the_same(s: StageRun, x: Array) -> Iterator[tuple[str, Array]]:
             "frames of mask_time_indices hidden although apply_spec_augment is false",
             np.where(hidden, weights["masked_spec_embed"], x),
         )
+
+
+UNMASKED = "computed from unmasked frames: padding not set to zero"
+
+
+def _unmasked(s: StageRun) -> Array:
+    """The frames whose padding is set to zero before position convolution and pool, as they were before."""
+    return s.used[s.source(of="encoder.masked_frames")]
 
 
 def zeroed_frames(s: StageRun) -> Mistakes:
@@ -272,6 +282,7 @@ def pools(s: StageRun) -> Mistakes:
     if "frame_mask" in s.used:
         real = s.used["frame_mask"][:, : n * factor].reshape(batch, n, factor).sum(axis=2)
         yield "mean over the real frames of a group only", groups.sum(axis=2) / np.maximum(real, 1)[:, :, None]
+        yield UNMASKED, squeeze(_unmasked(s), factor)
     else:
         yield from ((said, squeeze(hidden, factor)) for said, hidden in _hidden_all_the_same(s, x))
 

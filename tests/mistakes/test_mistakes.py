@@ -237,6 +237,12 @@ PLANTS: list[tuple[str, str, str, Callable[[dict[str, Array]], Array]]] = [
         lambda v: np.maximum(v["encoder.masked_frames"][:, 0:8:2], v["encoder.masked_frames"][:, 1:8:2]),
     ),
     ("sew", "encoder.pool", "sum instead of mean", lambda v: v["encoder.pool"] * 2),
+    (
+        "sew",
+        "encoder.pool",
+        "computed from unmasked frames: padding not set to zero",
+        lambda v: (v["masked_spec_embed"][:, 0:8:2] + v["masked_spec_embed"][:, 1:8:2]) / 2,
+    ),
     ("sew", "encoder.squeezed", "position missing", lambda v: v["encoder.pool"]),
     ("sew", "encoder.squeezed", "pool missing", lambda v: v["encoder.pos_conv_embed.activation"][:, :4]),
     (

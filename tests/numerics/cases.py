@@ -95,7 +95,13 @@ CASES: dict[str, Case] = {
     ),
     "sew, square": Case(head=None, config={"conv_dim": (16, 16, 16), "squeeze_factor": 1, "num_conv_pos_embeddings": 4}),
     "sew-d": Case("sew-d", lengths=(23, 12, 5), frames=23, config={}),
-    "sew-d, separate keys": Case("sew-d", "classification", frames=29, config={"share_att_key": False, "position_buckets": 8}),
+    "sew-d, separate keys": Case(
+        "sew-d",
+        "classification",
+        frames=29,
+        # the last bucket is another one where constants are divided first
+        config={"share_att_key": False, "position_buckets": 14, "max_position_embeddings": 13},
+    ),
     "sew-d, raw distances": Case(
         "sew-d",
         lengths=(25, 9, 11),
@@ -107,7 +113,7 @@ CASES: dict[str, Case] = {
     "sew-d, p2c alone": Case("sew-d", lengths=(9, 9, 1), config={"pos_att_type": ("p2c",), "conv_bias": True}),
     "sew-d, no positions": Case("sew-d", None, config={"relative_attention": False}),
     "sew-d, exact powers": Case(
-        "sew-d", None, frames=67, config={"position_buckets": 32, "max_position_embeddings": 129, "num_hidden_layers": 1}
+        "sew-d", None, frames=75, config={"position_buckets": 50, "max_position_embeddings": 37, "num_hidden_layers": 1}
     ),
 }
 

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import math
 import random
 import re
 from collections.abc import Callable
@@ -75,22 +74,42 @@ def tail_repeated(x: Any, factor: int, frames: int) -> Any:
     return torch.cat([y, y[:, -1:].expand(-1, frames - y.shape[1], -1)], 1)
 
 
-def buckets_in_float64(n: int, c: dict[str, Any]) -> Any:
-    distance = torch.arange(n)[:, None] - torch.arange(n)
-    if c["position_buckets"] <= 0:
-        return distance
-    middle, size = c["position_buckets"] // 2, distance.abs()
-    ratio = torch.log(size.clamp(min=middle).double() / middle) / math.log((RIGHT["far"](c) - 1) / middle)
-    return torch.where(size <= middle, distance, distance.sign() * ((ratio * (middle - 1)).ceil().long() + middle))
+def buckets(order: Callable[[Any, Any, Any], Any], dtype: torch.dtype) -> Callable[[int, dict[str, Any]], Any]:
+    """Relative positions by the formula in another order.  order: given distance, middle and farthest, of the dtype."""
+
+    def wrong(n: int, c: dict[str, Any]) -> Any:
+        distance = torch.arange(n)[:, None] - torch.arange(n)
+        if c["position_buckets"] <= 0:
+            return distance
+        middle, size = c["position_buckets"] // 2, distance.abs()
+        r, a, far = (
+            size.clamp(min=middle).to(dtype),
+            torch.tensor(middle, dtype=dtype),
+            torch.tensor(RIGHT["far"](c) - 1, dtype=dtype),
+        )
+        return torch.where(size <= middle, distance, distance.sign() * (order(r, a, far).ceil().long() + middle))
+
+    return wrong
 
 
-def buckets_divided_last(n: int, c: dict[str, Any]) -> Any:
-    distance = torch.arange(n)[:, None] - torch.arange(n)
-    if c["position_buckets"] <= 0:
-        return distance
-    middle, size = c["position_buckets"] // 2, distance.abs()
-    log = torch.log(size.clamp(min=middle).double() / middle) * (middle - 1) / math.log((RIGHT["far"](c) - 1) / middle)
-    return torch.where(size <= middle, distance, distance.sign() * (log.ceil().long() + middle))
+def quotient_first(r: Any, a: Any, far: Any) -> Any:
+    return (r / a).log() / (far / a).log() * (a - 1)
+
+
+def product_first(r: Any, a: Any, far: Any) -> Any:
+    return (r / a).log() * (a - 1) / (far / a).log()
+
+
+def constants_first(r: Any, a: Any, far: Any) -> Any:
+    return (r / a).log() * ((a - 1) / (far / a).log())
+
+
+def logarithms_subtracted(r: Any, a: Any, far: Any) -> Any:
+    return (r.log() - a.log()) / (far.log() - a.log()) * (a - 1)
+
+
+def sizes(*among: str) -> Callable[[dict[str, str]], bool]:
+    return lambda c: c.get("bucket_sizes") in among
 
 
 def blanks_dropped_first(tokens: list[str], c: dict[str, Any], group: bool) -> Any:
@@ -164,17 +183,38 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "buckets in float64": Mutant(
         "relative_positions",
-        buckets_in_float64,
+        buckets(quotient_first, torch.float64),
         r"encoder\.encoder\.relative_positions",
-        lambda c: c.get("bucket_sizes") == "32/129",
+        sizes("32/129", "18/65", "50/37"),
         cause="buckets computed in float64",
     ),
     "buckets in float64, divided last": Mutant(
         "relative_positions",
-        buckets_divided_last,
+        buckets(product_first, torch.float64),
         r"encoder\.encoder\.relative_positions",
-        lambda c: c.get("bucket_sizes") == "8/20",
+        sizes("8/20", "18/65", "50/37"),
         cause="buckets computed in float64",
+    ),
+    "buckets in float32, divided last": Mutant(
+        "relative_positions",
+        buckets(product_first, torch.float32),
+        r"encoder\.encoder\.relative_positions",
+        sizes("50/37"),
+        cause="product taken before the quotient of the logarithms",
+    ),
+    "buckets in float32, constants first": Mutant(
+        "relative_positions",
+        buckets(constants_first, torch.float32),
+        r"encoder\.encoder\.relative_positions",
+        sizes("18/65"),
+        cause="constants divided before the product",
+    ),
+    "buckets in float32, logarithms subtracted": Mutant(
+        "relative_positions",
+        buckets(logarithms_subtracted, torch.float32),
+        r"encoder\.encoder\.relative_positions",
+        sizes("18/65", "50/37"),
+        cause="logarithms subtracted instead of distances divided",
     ),
     "frames hidden although nothing is": Mutant(
         "spec_augmented",
@@ -183,6 +223,13 @@ MUTANTS: dict[str, Mutant] = {
         lambda c: c.get("mask_time_indices") == "ignored",
         among=("sew-spec-augment-off", "sew-d-spec-augment-off-padded"),
         cause="frames of mask_time_indices hidden although apply_spec_augment is false",
+    ),
+    "frames that were not masked": Mutant(
+        "masked_frames",
+        lambda x, mask, see: (see("encoder.masked_frames", RIGHT["zeroed"](x, mask)), x)[1],
+        r"encoder\.pos_conv_embed\.conv",
+        among=("sew-squeeze-2-rest-1-even-kernel", "sew-d-p2c-shared-keys"),
+        cause="computed from unmasked frames",
     ),
     "frames hidden although nothing is, and shown": Mutant(
         "spec_augmented",

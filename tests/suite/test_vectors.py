@@ -145,6 +145,8 @@ def test_every_branch_is_covered(suite: Path) -> None:
         "norm_rel_ebd:none",
         "norm_rel_ebd:layer_norm",
         "bucket_sizes:32/129",
+        "bucket_sizes:18/65",
+        "bucket_sizes:50/37",
         "own_feature_eps:true",
     ):
         assert together(tag), tag

@@ -202,7 +202,7 @@ def network(c: dict[str, Any], w: dict[str, Tensor], given: dict[str, Tensor], m
         mask = see("frame_mask", frame_mask(lengths, frames, masking))
     x = features(see("input_values", x), c, w, given, see)
     if mask is not None:
-        x = see("encoder.masked_frames", zeroed(x, mask))
+        x = masked_frames(x, mask, see)
         mask = see("encoder.squeezed_mask", squeezed_mask(mask, c["squeeze_factor"], masking))
     y = positions_and_pool(x, c, w, see)
     layers = sew_layers if c["model_type"] == "sew" else sew_d_layers
@@ -240,6 +240,10 @@ def spec_augmented(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], given: di
     if "mask_time_indices" in given and c["apply_spec_augment"]:
         x = see("masked_spec_embed", hide(x, given["mask_time_indices"], w["masked_spec_embed"]))
     return x
+
+
+def masked_frames(x: Tensor, mask: Tensor, see: See) -> Tensor:
+    return see("encoder.masked_frames", zeroed(x, mask))
 
 
 def positions_and_pool(x: Tensor, c: dict[str, Any], w: dict[str, Tensor], see: See) -> Tensor:
