@@ -134,6 +134,7 @@ def training_step(
         state.step, peak=recipe.lr, steps=steps, warmup=warmup_steps(recipe.warmup, steps), schedule=recipe.schedule
     )
     gradients, norm = clip_by_norm(found.gradients, recipe.max_norm or math.inf)
+    found = replace(found, gradients={})  # the shortened ones are others: as much memory as the weights
     record: dict[str, Any] = {"step": state.step + 1, "loss": found.loss, "lr": rate, "norm": norm}
     if math.isfinite(found.loss) and math.isfinite(norm):
         options = {"rate": rate, "eps": recipe.eps, "decay": recipe.weight_decay}
