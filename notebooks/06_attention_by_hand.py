@@ -31,7 +31,7 @@ from sewnp.layers import (
 from sewnp.networks import ctc_logits
 from sewnp.networks.frontend import unsqueezed
 from sewnp.networks.sew import encoder_layer
-from sewnp.speech import read_audio, transcript_from_logits
+from sewnp.speech import align_logits, read_audio
 
 clips = Path("../tests/clips")
 plt.rcParams.update(plots.style())
@@ -41,8 +41,8 @@ model = sewnp.load("digits", engine="textbook")
 encoder = model.weights["sew"]["encoder"]
 
 
-def run(name):
-    """The transcript of a clip, and every stage of the network by name."""
+def run(name, said):
+    """What the model reads in a clip, where the words that are said stand, and every stage of the network by name."""
     trace = {}
 
     def record(stage, x):
@@ -51,12 +51,13 @@ def run(name):
 
     samples = read_audio(clips / name)
     logits = model(model.features(samples).input_values, see=record).logits[0]
-    seconds = len(samples) / 16_000
-    return transcript_from_logits(logits, model.tokenizer, seconds_per_frame=0.02, duration=seconds), trace
+    alignment = align_logits(logits, said, model.tokenizer, seconds_per_frame=0.02, duration=len(samples) / 16_000)
+    return model.tokenizer.decode(logits.argmax(axis=1)), alignment.words, trace
 
 
-transcript, trace = run("three_one_four.wav")
-assert transcript.text == "THREE ONE FOUR ONE FIVE NINE"
+said = dict(line.split("\t") for line in (clips / "manifest.tsv").read_text(encoding="utf-8").splitlines())
+text, words, trace = run("three_one_four.wav", said["three_one_four.wav"])
+print(text)
 
 # %% [markdown]
 # ## A question, labels, and something to give
@@ -74,34 +75,48 @@ assert transcript.text == "THREE ONE FOUR ONE FIVE NINE"
 # * a **value**, what it hands over when it is found.
 #
 # We do it for the last of the six layers, layer 5, on the 74 squeezed frames of our clip. The layer does all of this four
-# times side by side, in four **heads**, each with 40 of the 160 channels. We pick head 1, whose picture will be easy to read.
+# times side by side, in four **heads**, each with 40 of the 160 channels. We pick the one that looks most at its own
+# surroundings, whose picture will be easy to read.
 
 # %%
 x = trace["encoder.layers.4.final_layer_norm"][0]  # (74, 160), what layer 5 is given
 p = encoder["layers"][5]["attention"]
+stages = ["q", "probabilities", "context"]
+recorded = {stage: trace[f"encoder.layers.5.attention.{stage}"] for stage in stages}
 
-head = slice(40, 80)  # the channels of head 1
+n = np.arange(74)
+close = np.abs(n[:, None] - n) <= 2  # at most two frames, 80 ms, apart
+chosen = int((recorded["probabilities"][0] * close).sum(axis=(1, 2)).argmax())
+head = slice(40 * chosen, 40 * chosen + 40)  # its channels
 q = linear(x, **p["q_proj"])[:, head]
 k = linear(x, **p["k_proj"])[:, head]
 v = linear(x, **p["v_proj"])[:, head]
-print("queries", q.shape, "keys", k.shape, "values", v.shape)
-
-stages = ["q", "probabilities", "context"]
-recorded = {stage: trace[f"encoder.layers.5.attention.{stage}"] for stage in stages}
-assert np.allclose(q, recorded["q"][0, 1], atol=1e-4)  # the model's own, head 1
+print(f"head {chosen}: queries", q.shape, "keys", k.shape, "values", v.shape)
+assert np.allclose(q, recorded["q"][0, chosen], atol=1e-4)  # the model's own
 
 # %% [markdown]
 # ## One frame looks around
 #
-# Take frame 30. It stands at 1.2 seconds, in the second ONE. How well does its query match a key? By their **dot product**:
-# multiply number by number, add up. It is large when both are long and point in the same direction. The 74 dot products,
-# divided by $\sqrt{40}$ (soon you will see why), are the **scores**.
+# Take a frame of the second ONE: of those, we let the program choose the one that gives most of its attention to the *first*
+# ONE. How well does its query match a key? By their **dot product**: multiply number by number, add up. It is large when both
+# are long and point in the same direction. The 74 dot products, divided by $\sqrt{40}$ (soon you will see why), are the
+# **scores**.
 #
 # To mix values we need shares that are positive and sum to 1. You know the function that makes them from notebook 01, where
 # it made probabilities of logits: the softmax, exponentials divided by their sum.
 
 # %%
-query = 30
+
+
+def frames_of(word):
+    """The squeezed frames of a word, with one before and one after it."""
+    return slice(round(word.start / 0.04) - 1, round(word.end / 0.04) + 1)
+
+
+first_one, second_one = (frames_of(word) for word in words if word.text == "ONE")
+to_first = recorded["probabilities"][0, chosen, :, first_one].sum(axis=1)  # what each frame gives to the first ONE
+query = second_one.start + int(to_first[second_one].argmax())
+
 scores = k @ q[query] / np.sqrt(40)
 shares = np.exp(scores) / np.exp(scores).sum()
 assert np.allclose(shares, softmax(scores), atol=1e-6)
@@ -112,7 +127,7 @@ for ax, y, label in [(axes[0], scores, "score"), (axes[1], shares, "share")]:
     ax.bar(seconds, y, width=0.036, color=BLUE)
     ax.axvspan(query * 0.04, (query + 1) * 0.04, color=ORANGE, alpha=0.4, linewidth=0)
     ax.set(ylabel=label, xlim=(0, 74 * 0.04))
-for word in transcript.words:
+for word in words:
     axes[0].annotate(
         word.text,
         ((word.start + word.end) / 2, 1.03),
@@ -123,21 +138,18 @@ for word in transcript.words:
 axes[1].set_xlabel("time of the key (s); orange: the frame that asks")
 caption("One query against all keys: the scores, and the shares that softmax makes of them.")
 
-best = np.argsort(-shares)[:2]
-print("frames", best, "get", [round(float(s), 2) for s in shares[best]])
-assert best.tolist() == [29, 15]
-assert round(float(shares[29]), 2) == 0.75
-assert round(float(shares[15]), 2) == 0.22
-
-ones = [word for word in transcript.words if word.text == "ONE"]
-assert [round(word.start, 2) for word in ones] == [round(0.04 * n, 2) for n in (15, 29)] == [0.6, 1.16]
-assert ones[1].start < 0.04 * query < ones[1].end
+best = np.argsort(-shares)[:4]
+even = (first_one.stop - first_one.start) / 74
+print(f"frame {query} gives most to frames {best}: {', '.join(f'{share:.0%}' for share in shares[best])}")
+print(f"to the first ONE {shares[first_one].sum():.0%}; a frame that looks everywhere alike would give it {even:.0%}")
+assert shares[first_one].sum() > 2 * even
+assert shares[best].sum() > 3 * len(best) / 74
 
 # %% [markdown]
-# (The words stand over the frames in which their letters are written, which is a little early: notebook 01.) Frame 30 gives
-# 75 % of its attention to the frame just before it, and 22 % to frame 15, in the *first* ONE, which stands there as frame 29
-# stands in the second: where the word begins to be written. Nobody told the model that the two places have anything to do
-# with each other. Their keys simply point the same way, and the query of frame 30 points there too.
+# (The words stand over the frames in which their letters are written, which is a little early: notebook 01.) A few frames get
+# much more than an equal share. Some of them stand in the *first* ONE, half a second earlier, where the same word is spoken.
+# Nobody told the model that the two places have anything to do with each other. Their keys simply point the same way, and the
+# query of our frame points there too.
 #
 # What the frame gets is the mixture of the values in these shares. It is called the **context**. (The package calls the
 # shares `probabilities`, as everybody does. Nothing is drawn at random from them.)
@@ -168,18 +180,17 @@ def attention(q, k, v):
 
 context, shares = attention(q, k, v)
 assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
-assert np.allclose(shares, recorded["probabilities"][0, 1], atol=1e-5)
+assert np.allclose(shares, recorded["probabilities"][0, chosen], atol=1e-5)
 assert np.allclose(context, recorded["context"][0, :, head], atol=1e-4)
 
 ax = plots.plot_attention(shares, seconds_per_frame=0.04, ax=plt.subplots(figsize=(4.6, 3.7))[1])
-ax.set_title("layer 5, head 1")
+ax.set_title(f"layer 5, head {chosen}")
 caption("The same for all queries, a row each.")
 
 # %% [markdown]
-# Every row of the picture is what we just did for frame 30 (it is the row at 1.2 s). Now the cost that notebook 04 spoke of
-# is plain to see: $N^2$ dot products of $d$ numbers for the scores, and as many multiply-adds again to mix the values. So is
-# the reason for notebook 05: shuffle the frames, and rows and columns of this matrix are shuffled, nothing more. Position
-# does not appear in the formula.
+# Every row of the picture is what we just did for one frame. Now the cost that notebook 04 spoke of is plain to see: $N^2$ dot
+# products of $d$ numbers for the scores, and as many multiply-adds again to mix the values. So is the reason for notebook 05:
+# shuffle the frames, and rows and columns of this matrix are shuffled, nothing more. Position does not appear in the formula.
 #
 # Here is the same in the package, for a batch of clips and all heads.
 
@@ -229,11 +240,11 @@ assert max(largest["divided by √d"]) < 0.2
 
 # %% [markdown]
 # With random vectors of 640 channels and no scale, one of 74 keys takes more than 80 % on average. With the scale, the number
-# of channels makes little difference. A trained head may still be sharp if that serves it, as frame 30 was.
+# of channels makes little difference. A trained head may still be sharp if that serves it.
 #
 # ## Heads
 #
-# A single softmax can follow a single interest. Frame 30 looked at its predecessor and at the first ONE, but a second need,
+# A single softmax can follow a single interest. Our frame looked at places that resemble its own, but a second need,
 # such as "is somebody speaking at all?", would have to share the same 100 %. So each layer has several heads, here four, each
 # with its own queries, keys and values. They are cut from one linear map: channels 0 to 39 are head 0, channels 40 to 79 head
 # 1, and so on. Afterwards the four contexts are laid side by side again, and a last linear map, `out_proj`, mixes them.
@@ -361,8 +372,8 @@ caption(
 # %% [markdown]
 # Two kinds of pattern catch the eye.
 #
-# * **Stripes**, mostly in the first layers: all frames look at the same few places, whoever asks.
-# * **Diagonals**, in layers 3 to 5: frames look at where they are themselves, or close by.
+# * **Stripes**: all frames look at the same few places, whoever asks.
+# * **Diagonals**, in the later layers: frames look at where they are themselves, or close by.
 #
 # ### A pattern that holds
 #
@@ -371,11 +382,11 @@ caption(
 # head, the *smallest* of the four results.
 
 # %%
-runs = {"three_one_four.wav": (transcript, trace)}
+runs = {"three_one_four.wav": (text, words, trace)}
 for name in ["eight_six_seven.flac", "counting.ogg", "two_seven_one.mp3"]:
-    runs[name] = run(name)
+    runs[name] = run(name, said[name])
 
-lengths = [trace["encoder.squeezed"].shape[1] for _, trace in runs.values()]
+lengths = [trace["encoder.squeezed"].shape[1] for *_, trace in runs.values()]
 assert (min(lengths), max(lengths)) == (74, 94)
 assert (round(100 * 5 / 94), round(100 * 5 / 74)) == (5, 7)
 
@@ -384,18 +395,17 @@ def attentions(trace):
     return np.stack([trace[f"encoder.layers.{i}.attention.probabilities"][0] for i in range(6)])
 
 
-def speaking(transcript, frames):
+def speaking(words, frames):
     """Squeezed frames from the first word's start to the last word's end."""
-    start, end = transcript.words[0].start, transcript.words[-1].end
-    return slice(int(start / 0.04), min(frames, int(end / 0.04) + 1))
+    return slice(int(words[0].start / 0.04), min(frames, int(words[-1].end / 0.04) + 1))
 
 
 near = []
-for transcript, trace in runs.values():
+for _, words, trace in runs.values():
     maps = attentions(trace)
     n = np.arange(maps.shape[-1])
     close = np.abs(n[:, None] - n) <= 2
-    near.append((maps * close).sum(axis=-1)[:, :, speaking(transcript, len(n))].mean(axis=-1))
+    near.append((maps * close).sum(axis=-1)[:, :, speaking(words, len(n))].mean(axis=-1))
 smallest = np.min(near, axis=0)  # (6, 4)
 
 figure, ax = plt.subplots(figsize=(4.2, 3.4))
@@ -408,53 +418,80 @@ for i in range(6):
             f"{smallest[i, h]:.0%}",
             ha="center",
             va="center",
-            color="black" if smallest[i, h] > 0.25 else "white",
+            color="black" if smallest[i, h] > 0.6 * smallest.max() else "white",
         )
 ax.set(xlabel="head", ylabel="layer", xticks=range(4), title="share within 80 ms")
 figure.colorbar(image, ax=ax, label="share, smallest of four clips")
 caption("How much of its attention each head gives to the neighbourhood, in the clip where it gives least.")
 
-local = [(int(i), int(h)) for i, h in np.argwhere(smallest > 0.3)]
-print("heads that give more than 30 % in every clip:", local)
-assert local == [(3, 3), (4, 2), (5, 1)]
+local = (5, chosen)
+print(f"head {chosen} of layer 5 gives at least {smallest[local]:.0%}")
+assert smallest[local] > 2.5 * 5 / 74
+assert smallest[3:].max() > 1.5 * smallest[:2].max()
 
 # %% [markdown]
-# Three heads look nearby in all four clips: head 3 of layer 3, head 2 of layer 4 and head 1 of layer 5, the one that we took
-# apart. Which of the neighbours does it prefer? The one just before:
+# Heads that look nearby stand in the later layers; in the first two there is none that comes close. The head that we took apart
+# is one of them in all four clips. Which of the neighbours does it prefer?
 
 # %%
-for name, (transcript, trace) in runs.items():
-    shares = attentions(trace)[5, 1]
-    asking = np.arange(len(shares))[speaking(transcript, len(shares) - 2)]
+preferred = set()
+for name, (_, words, trace) in runs.items():
+    shares = attentions(trace)[local]
+    asking = np.arange(len(shares))[speaking(words, len(shares) - 2)]
     by_distance = {d: float(shares[asking, asking + d].mean()) for d in (-2, -1, 0, 1, 2)}
     print(f"{name:22} before {by_distance[-1]:.0%}, itself {by_distance[0]:.0%}, after {by_distance[1]:.0%}")
-    assert max(by_distance, key=by_distance.get) == -1
+    preferred.add(max(by_distance, key=by_distance.get))
+assert len(preferred) == 1  # the same in every clip
+assert abs(preferred.pop()) == 1  # and not the frame itself
+
+# %% [markdown]
+# Not itself, but the frame next to it on one side, and on the same side in every clip. Which side it is was left to training:
+# another model of the same shape may have made it the other one.
 
 # %% [markdown]
 # ### A story that does not
 #
-# Look at layer 0, head 3, in the first clip: two bright stripes. Which words do they stand in? We add up the attention that
-# each frame *receives*, averaged over all that ask.
+# Which words do the stripes stand in? We add up the attention that each frame *receives*, averaged over all that ask, and
+# look for heads that give more to a ONE of the first clip than to any other word.
 
 # %%
 
 
-def received(trace, i, h):
-    return attentions(trace)[i, h].mean(axis=0)
+def received(name, i, h):
+    return attentions(runs[name][2])[i, h].mean(axis=0)
 
 
-def word_share(transcript, weights):
+def word_shares(name, i, h):
     """What each word's frames receive, one frame before and after it included."""
-    spans = [(word.text, round(word.start / 0.04) - 1, round(word.end / 0.04) + 1) for word in transcript.words]
-    return [(text, float(weights[start:end].sum())) for text, start, end in spans]
+    weights = received(name, i, h)
+    return [(word.text, float(weights[frames_of(word)].sum())) for word in runs[name][1]]
 
+
+def favourite(name, i, h):
+    """The word that receives most."""
+    return max(word_shares(name, i, h), key=lambda item: item[1])[0]
+
+
+here, there = "three_one_four.wav", "counting.ogg"
+found = [(i, h) for i in range(6) for h in range(4) if favourite(here, i, h) == "ONE"]
+kept = [place for place in found if favourite(there, *place) == "ONE"]
+print(f"heads that favour ONE in {here}: {len(found)}; in {there} as well: {len(kept)}")
+assert len(kept) < len(found)
+
+
+def to_one(place):
+    """What a head gives to all ONEs of the first clip."""
+    return sum(share for word, share in word_shares(here, *place) if word == "ONE")
+
+
+striking = max(set(found) - set(kept), key=to_one)
+print("the strongest of the others is head {1} of layer {0}".format(*striking))
 
 figure, axes = plt.subplots(2, 1, figsize=(7.2, 3.6))
-for ax, name in zip(axes, ["three_one_four.wav", "counting.ogg"], strict=True):
-    transcript, trace = runs[name]
-    weights = received(trace, 0, 3)
+for ax, name in zip(axes, [here, there], strict=True):
+    weights = received(name, *striking)
     ax.bar((np.arange(len(weights)) + 0.5) * 0.04, weights, width=0.036, color=BLUE)
-    for word in transcript.words:
+    for word in runs[name][1]:
         ax.axvspan(word.start, word.end, color=ORANGE, alpha=0.25, linewidth=0)
         ax.annotate(
             word.text,
@@ -467,28 +504,22 @@ for ax, name in zip(axes, ["three_one_four.wav", "counting.ogg"], strict=True):
 axes[1].set_xlabel("time of the key (s)")
 caption("Attention received from one head, in two clips. What looks like a rule in the first is none in the second.")
 
-here, there = (word_share(runs[name][0], received(runs[name][1], 0, 3)) for name in ["three_one_four.wav", "counting.ogg"])
-print("three_one_four:", {f"{i} {word}": f"{share:.0%}" for i, (word, share) in enumerate(here)})
-print("counting:      ", {f"{i} {word}": f"{share:.0%}" for i, (word, share) in enumerate(there)})
-assert [round(share, 2) for word, share in here if word == "ONE"] == [0.27, 0.47]
-assert max(there, key=lambda item: item[1]) == ("FOUR", max(share for _, share in there))
-assert max(share for word, share in here if word != "ONE") < 0.045
-assert round(dict(there)["ONE"], 2) == 0.13
-assert round(dict(there)["FOUR"], 1) == 0.5
+for name in (here, there):
+    print(f"{name:20}", ", ".join(f"{word} {share:.0%}" for word, share in word_shares(name, *striking)))
 
 # %% [markdown]
-# In the first clip this head has found both ONEs, with 27 % and 47 %, and no other word gets more than 4 %. "A detector for
-# the word ONE" is what one would like to write underneath. The second clip says otherwise. It holds a ONE, which gets 13 %;
-# half of the attention goes to FOUR. Perhaps the head looks for a vowel, or for a voice that has just reached its loudest; we
-# do not know. **A pattern in one clip is a guess. Look at a second clip before you believe it.**
+# In the first clip this head gives more to a ONE than to any other word, among words that it could have chosen. "A detector for
+# the word ONE" is what one would like to write underneath. The second clip says otherwise. It holds a ONE as well, and another
+# word gets more. Perhaps the head looks for a vowel, or for a voice that has just reached its loudest; we do not know. **A
+# pattern in one clip is a guess. Look at a second clip before you believe it.**
 
 # %% [markdown]
 # ### Does it matter?
 #
 # Where a head looks says nothing about whether the rest of the network needs what it brings. So take each head out in turn,
-# by setting its context to zero, and see whether the text changes. We need only the part behind the squeeze for that, so we
-# put it together from the package's own pieces. All trials of a clip run as one batch: its first row is the clip as it is,
-# and each layer adds four rows, each without one of that layer's heads.
+# by setting its context to zero, and count the frames that write another letter than before. We need only the part behind the
+# squeeze for that, so we put it together from the package's own pieces. All trials of a clip run as one batch: its first row is
+# the clip as it is, and each layer adds four rows, each without one of that layer's heads.
 
 # %%
 
@@ -498,9 +529,9 @@ def transformer_layer(x, i, see=unseen):
 
 
 def read_from(x, frames):
-    """What the frames behind the last layer spell.  (B, N, 160) -> B texts"""
+    """What each frame behind the last layer writes.  (B, N, 160) -> tokens (B, T)"""
     last = unsqueezed(x, encoder, model.config, frames=frames, see=unseen)
-    return [model.tokenizer.decode(logits.argmax(axis=1)) for logits in ctc_logits(last, model.weights)]
+    return ctc_logits(last, model.weights).argmax(axis=2)
 
 
 def one_head_missing(name, x):
@@ -512,58 +543,59 @@ def one_head_missing(name, x):
     return x
 
 
-changed = {}
-for name, (transcript, trace) in runs.items():
+changed, texts = np.zeros((6, 4), dtype=int), {}
+for name, (text, _, trace) in runs.items():
     x = trace["encoder.layer_norm"]  # what layer 0 is given, (1, N, 160)
     for i in range(6):
         x = transformer_layer(np.concatenate([x, np.repeat(x[:1], 4, axis=0)]), i, see=one_head_missing)
     whole, *trials = read_from(x, trace["logits"].shape[1])
     assert len(trials) == 24
-    assert whole == transcript.text
-    for trial, text in enumerate(trials):
-        if text != whole:
-            i, h = divmod(trial, 4)
-            changed.setdefault((i, h), {})[name] = text
-            print(f"without head {h} of layer {i}: {text}")
-            print(f"{'instead of':>25}: {whole}")
+    assert model.tokenizer.decode(whole) == text
+    changed += np.sum(trials != whole, axis=1).reshape(6, 4)
+    texts[name] = [model.tokenizer.decode(trial) for trial in trials]
 
-assert sorted(changed) == [(0, 2), (4, 2), (5, 0), (5, 1)]
-assert len(changed[5, 1]) == 3
-assert changed[5, 1]["three_one_four.wav"] == "THREE ONE FOUR ONENE FIVEVE NINE"  # written twice
-assert changed[5, 1]["eight_six_seven.flac"].split()[5] == "ZE"  # left out, of ZERO
-assert changed[5, 1]["two_seven_one.mp3"].split()[5] == "EIGH"  # left out, of EIGHT
-assert (0, 3) not in changed
-assert sum(len(names) for names in changed.values()) == 6
+frames = sum(trace["logits"].shape[1] for *_, trace in runs.values())
+most = int(changed.argmax())
+print(f"of {frames} frames change, without each head (a row a layer):\n{changed}")
+print(f"without head {most % 4} of layer {most // 4}, which is missed most:")
+for name, (text, *_) in runs.items():
+    print(f"{text}\n  -> {texts[name][most]}")
+assert frames == 661
+assert changed.max() < 0.1 * frames
+assert changed.max() > 1.3 * np.median(changed)
 
 # %% [markdown]
-# Of 96 trials (24 heads, 4 clips), 90 change nothing at all. The striking head 3 of layer 0 is not missed in any clip. The
-# head that is missed most, in three clips of four, is the one that looks at the frame before: without it, letters are written
-# twice (`ONENE`, `FIVEVE`) or left out. This would fit a head that keeps track of what its neighbours are about to write. It
-# is a guess again, but one with an experiment behind it.
+# Whichever head goes, nearly all frames write what they wrote before. What changes is a letter here and there, written a little
+# earlier or later, twice or not at all. Some heads are missed more than others, and how striking a head looks does not tell
+# which: compare the table with the pictures.
 #
-# That a single head is not missed does not mean that it is useless: others may do the same work, and heads that matter little
+# That a single head is hardly missed does not mean that it is useless: others may do the same work, and heads that matter little
 # for digits in clear speech may matter in noise. And all of them together? We leave out every attention in all six layers:
 
 # %%
-transcript, trace = runs["three_one_four.wav"]
 
 
 def no_attention(name, x):
     return np.zeros_like(x) if name == "attention.output" else x
 
 
-x = trace["encoder.layer_norm"]
-for i in range(6):
-    x = transformer_layer(x, i, see=no_attention)
-without = read_from(x, 148)[0]
-print(f"with attention     {transcript.text}\nwithout attention  {without}")
-assert without == "THREE ONE TWUR NENE FIVE NINE"
-assert sum(a == b for a, b in zip(without.split(), transcript.text.split(), strict=True)) == 4
+all_changed, known = 0, []
+for name, (text, _, trace) in runs.items():
+    x = trace["encoder.layer_norm"]
+    for i in range(6):
+        x = transformer_layer(x, i, see=no_attention)
+    without = read_from(x, trace["logits"].shape[1])[0]
+    all_changed += int(np.sum(without != trace["logits"][0].argmax(axis=1)))
+    print(f"with attention     {text}\nwithout attention  {model.tokenizer.decode(without)}")
+    known += [word for word in model.tokenizer.decode(without).split() if word in said[name].split()]
+print(f"{all_changed} of {frames} frames change; {len(known)} of {sum(len(said[name].split()) for name in runs)} words are right")
+assert all_changed > 2 * changed.max()
+assert all_changed < 0.3 * frames
 
 # %% [markdown]
-# Four of six words remain right. This small model knows ten short words, and the position convolution lets each frame see
-# 0.62 seconds, so most of what it needs is nearby. Attention does the last part. Models for whole sentences have more use for
-# what is far away, and we cannot see that here.
+# Now it is missed: many more letters change than without any single head. Yet much can still be read. This small model knows
+# eleven short words, and the position convolution lets each frame see 0.62 seconds, so most of what it needs is nearby.
+# Attention does the last part. Models for whole sentences have more use for what is far away, and we cannot see that here.
 #
 # The general warning has been given by others too: attention maps are easy to look at and easy to over-read ("Attention is
 # not Explanation", Jain & Wallace 2019, arXiv 1902.10186; and the reply "Attention is not not Explanation", Wiegreffe &
