@@ -508,10 +508,10 @@ for name in (here, there):
     print(f"{name:20}", ", ".join(f"{word} {share:.0%}" for word, share in word_shares(name, *striking)))
 
 # %% [markdown]
-# In the first clip this head gives more to a ONE than to any other word, among words that it could have chosen. "A detector for
-# the word ONE" is what one would like to write underneath. The second clip says otherwise. It holds a ONE as well, and another
-# word gets more. Perhaps the head looks for a vowel, or for a voice that has just reached its loudest; we do not know. **A
-# pattern in one clip is a guess. Look at a second clip before you believe it.**
+# In the first clip this head gives more to a ONE than to any other word. "A detector for the word ONE" is what one would like to
+# write underneath. The second clip says otherwise. It holds a ONE as well, and another word gets more. Perhaps the head looks for
+# a vowel, or for a voice that has just reached its loudest; we do not know. **A pattern in one clip is a guess. Look at a second
+# clip before you believe it.**
 
 # %% [markdown]
 # ### Does it matter?

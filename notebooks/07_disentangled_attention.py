@@ -526,17 +526,17 @@ for place, name in enumerate(names):
     at = np.arange(6) + 0.27 * (place - 1)
     bars = ax.bar(at, spread[:, place], width=0.25, color=COLORS[place], label=name)
     ax.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
-ax.set(xlabel="layer", ylabel="spread in a row", yscale="log", ylim=(0.5 * spread.min(), 4 * spread.max()))
+ax.set(xlabel="layer", ylabel="spread in a row", ylim=(0, 1.25 * spread.max()))
 ax.legend(loc="upper right", ncols=3)
-caption("How much each term varies within a row, layer by layer; note the logarithmic scale.")
+caption("How much each term varies within a row, layer by layer.")
 
 share = spread[:, 1:] / spread[:, :1]
 assert (share[1:] > 0.15).all()
 assert share[0].mean() < share[1:].mean()
 
 # %% [markdown]
-# Compared with the content, the position terms are smallest in the first layer. Behind it none of them is idle: all vary
-# enough to change what the softmax chooses.
+# Compared with the content, the position terms are smaller in the first layer than in the later ones on average. None of those is
+# idle: all vary enough to change what the softmax chooses.
 #
 # Second: what happens without them? `see` can do more than watch. The network goes on with what it returns, so let it return zeros for
 # a term, in all layers.
