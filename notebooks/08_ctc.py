@@ -140,7 +140,7 @@ print("heard: ", heard_2)
 assert not set(heard_2.split()) <= set(text_2.split())
 
 # %% [markdown]
-# Some letters are wrong, or missing, or too many, and no rule for reading a path can know. We shall come back to this clip.
+# Some letters or spaces are wrong, or missing, or too many, and no rule for reading a path can know. We shall come back to this clip.
 #
 # ## How many paths, and how likely is a text?
 #

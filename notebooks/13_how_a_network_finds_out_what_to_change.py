@@ -575,9 +575,9 @@ dlogits = gradient["logits"][0] * length  # the loss is divided by the length of
 
 worst = np.abs(dlogits[:-1]).max(axis=1).argmax()
 letter = min(possible[worst].argmax() // 2, length - 1)
-begin = said[: letter + 1].rfind(" ") + 1 if said[letter] != " " else letter + 1  # of the word, in letters
+begin = said[: letter + 1].rfind(" ") + 1  # of the word, in letters; the space in front of it is shown too
 end = (said + " ").index(" ", begin)
-word, around = slice(2 * begin, 2 * end + 1), slice(max(worst - 8, 0), min(worst + 9, frames - 1))
+word, around = slice(2 * max(begin - 1, 0), 2 * end + 1), slice(max(worst - 8, 0), min(worst + 9, frames - 1))
 changed = np.flatnonzero(np.abs(dlogits[around]).max(axis=0) > 0.2)
 tokens = list(dict.fromkeys([0, *labels[0][begin:end], *changed.tolist()]))
 
