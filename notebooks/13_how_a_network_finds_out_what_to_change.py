@@ -854,10 +854,10 @@ def stepped(weights, slopes, rate):
 
 
 squares = sum(np.square(slope).sum() for slope in all_slopes.values())
-little = replace(model, weights=stepped(model.weights, result.weights, 1e-5))
+little = replace(model, weights=stepped(model.weights, result.weights, 1e-6))
 fell = loss - float(little(inputs, labels=labels).loss)
-print(f"rate 0.00001: predicted to fall by {1e-5 * squares:.6f}, fell by {fell:.6f}")
-assert np.isclose(fell, 1e-5 * squares, rtol=0.01)
+print(f"rate 0.000001: predicted to fall by {1e-6 * squares:.7f}, fell by {fell:.7f}")
+assert np.isclose(fell, 1e-6 * squares, rtol=0.01)
 
 learning, losses = model, []
 for step in range(7):
