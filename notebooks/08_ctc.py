@@ -7,8 +7,10 @@
 # squeeze of notebook 04.
 
 # %% tags=["setup"]
+import difflib
 import itertools
 import math
+import re
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from checks import attempt, caption, play, show_source
 from checks.ctc import check_alpha, check_collapse, check_timestamps
+from checks.hearing import until_misheard
 
 import sewnp
 from sewnp.ctc import (
@@ -52,7 +55,7 @@ seconds = model.config.hop / 16000
 
 print("logits:", logits.shape, "  seconds from frame to frame:", seconds)
 print("target:", len(target), "tokens:", " ".join(tokens[i] for i in target))
-assert logits.shape == (1, 148, 32)
+assert logits.shape == (1, 148, len(tokens))
 assert len(target) == 28
 assert seconds == 0.02
 
@@ -62,7 +65,7 @@ ax.set(xlim=(0.2, 2.1))
 caption("What the network says at each frame: how likely each token is. Where no letter stands out, the blank does.")
 
 # %% [markdown]
-# Every 20 ms the network gives one probability to each of its 32 tokens: a softmax over its logits. There are 148 frames. The text has 28
+# Every 20 ms the network gives one probability to each token of its vocabulary: a softmax over its logits. There are 148 frames. The text has 28
 # characters, the spaces included, which the vocabulary writes as `|`.
 #
 # To use the network we must turn 148 rows into 28 letters. To train it we need the opposite: a number that says how well the 148 rows
@@ -92,12 +95,17 @@ def written(ids):
 path = greedy_path(logits)[0]
 print(written(path))
 print("spells:", written(collapse(path, blank=0)))
-assert written(collapse(path, blank=0)) == "THREE|ONE|FOUR|ONE|FIVE|NINE"
+assert difflib.SequenceMatcher(None, written(collapse(path, blank=0)), written(target)).ratio() > 0.8
+
+twice = re.search(r"([A-Z])_+\1", written(path))  # a letter, blanks, and the letter again
+joined = np.delete(path, range(twice.start() + 1, twice.end() - 1))
+print(f"without the blanks of {twice[0]}:", written(collapse(joined, blank=0)))
+assert len(collapse(joined, blank=0)) == len(collapse(path, blank=0)) - 1
 
 # %% [markdown]
-# Look at the first word, `THRE_E`. Without the blank in it, the two E's would be neighbours and would merge. That is what the blank is
-# for: it makes room (most frames have nothing new to say) and it separates equal letters. It also shows why the order of the two steps
-# matters.
+# Look at the end of THREE in the path. Without a blank between them, its two E's would be neighbours and would merge: the last line has
+# an E less. That is what the blank is for: it makes room (most frames have nothing new to say) and it separates equal letters. It also
+# shows why the order of the two steps matters.
 
 # %%
 alphabet = {"_": 0, "s": 1, "e": 2}  # a vocabulary of three, for the next sections
@@ -118,20 +126,21 @@ assert spelled(ids("seee")) == "se"
 assert spelled(ids("____")) == ""
 
 # %% [markdown]
-# Another of our clips shows what goes wrong when that one blank is not followed by its letter:
+# Another of our clips shows what goes wrong. We add noise to it, a little more each time, until some word that is read is no number:
 
 # %%
-waveform_2 = read_audio(clips / "eight_six_seven.flac")
+waveform_2, decibels = until_misheard(model, read_audio(clips / "eight_six_seven.flac"))
 text_2 = "EIGHT SIX SEVEN FIVE THREE ZERO NINE"
+print(f"with noise, {decibels} dB softer than the clip:")
 logits_2 = model(model.features(waveform_2).input_values).logits
 print(written(greedy_path(logits_2)[0]))
 heard_2 = model.transcribe(waveform_2, decoder="greedy").text
 print("said:  ", text_2)
 print("heard: ", heard_2)
-assert heard_2 == "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"
+assert not set(heard_2.split()) <= set(text_2.split())
 
 # %% [markdown]
-# THRE for THREE, and FIVE for NINE. We shall come back to this clip.
+# Some letters or spaces are wrong, or missing, or too many, and no rule for reading a path can know. We shall come back to this clip.
 #
 # ## How many paths, and how likely is a text?
 #
@@ -168,15 +177,16 @@ assert round(by_force, 4) == 0.3376
 assert round(max(probability[p] for p in good), 4) == 0.1098
 
 # %% [markdown]
-# For the clip, this is hopeless. There are $32^{148}$ paths, a number of 223 digits. Those that spell our sentence are fewer, but not few.
+# For the clip, this is hopeless. With $V$ tokens there are $V^{148}$ paths, a number of more than 200 digits. Those that spell our sentence
+# are fewer, but not few.
 # With $T$ frames and $S$ tokens, $R$ of which equal the one before, there are $\binom{T + S - R}{2S}$ of them:
 
 # %%
-print("all paths: a number of", len(str(32**148)), "digits")
+print(f"all paths: {len(tokens)} to the power of {frames}, a number of", len(str(len(tokens) ** frames)), "digits")
 repeats = sum(a == b for a, b in itertools.pairwise(target))
 spelling_paths = math.comb(frames + 28 - repeats, 2 * 28)
 print(f"paths that spell the sentence: {spelling_paths:.1e}")
-assert len(str(32**148)) == 223
+assert len(str(len(tokens) ** frames)) > 200
 assert repeats == 1  # the two E's of THREE
 assert math.comb(6 + 3 - 1, 2 * 3) == 28  # as counted above
 assert 2.8e46 < spelling_paths < 2.9e46
@@ -288,7 +298,7 @@ sum(math.prod(made_up[t, i] for t, i in enumerate(p)) for p in itertools.product
 print(f"brute force, 6 frames, 3 tokens:    {1e3 * (time.perf_counter() - start):.1f} ms")
 start = time.perf_counter()
 ctc_alpha(log_probs, [target], [frames], [28], blank=0)
-print(f"forward, 148 frames, 32 tokens:     {1e3 * (time.perf_counter() - start):.1f} ms")
+print(f"forward, 148 frames, {len(tokens)} tokens:     {1e3 * (time.perf_counter() - start):.1f} ms")
 
 # %% [markdown]
 # This is the library's version. It runs over a batch of clips, and time is its only loop. Of its helpers, `_lattice` looks up what each state
@@ -306,7 +316,6 @@ show_source(ctc_alpha, bare=True)
 alpha = ctc_alpha(log_probs, [target], [frames], [28], blank=0)
 smallest = alpha[np.isfinite(alpha)].min()
 print(f"smallest finite alpha: e^{smallest:.0f}")
-assert -409 < smallest < -407
 assert round(np.log(1.4e-45)) == -103
 assert np.exp(np.float32(smallest)) == 0
 
@@ -339,12 +348,12 @@ caption("All states of the sentence, from above, and all frames. Left times midd
 
 sure = (occupancy.max(axis=1) > 0.9).mean()
 print(f"frames in which one state has more than 0.9: {sure:.0%}")
-assert round(100 * sure) == 97
+assert sure > 0.7
 
 # %% [markdown]
 # The left picture is broad at the right and the middle one is broad at the left: with frames to waste, many beginnings and many ends are
-# possible. Their product is a thin line. Given the text, the model is in no doubt where each letter is: in 97 % of the
-# frames one state has more than 0.9. These shares are called **posteriors**, or occupancies of the states.
+# possible. Their product is a thin line. Given the text, the model is seldom in doubt where each letter is: in most of
+# the frames one state has more than 0.9. These shares are called **posteriors**, or occupancies of the states.
 #
 # ## The loss
 #
@@ -359,11 +368,14 @@ def loss_of(log_probs, text):
 
 
 loss = loss_of(log_probs, text)
-best_path = float(log_probs[0].max(axis=-1).sum())
-print(f"loss {loss:.4f}: p(text) = {np.exp(-loss):.3f}; the best single path has {np.exp(best_path):.3f}")
+print(f"loss {loss:.4f}: p(text) = {np.exp(-loss):.2g}")
 assert np.isclose(loss, -log_p)
-assert round(np.exp(-loss), 3) == 0.849
-assert round(np.exp(best_path), 3) == 0.106
+
+spelling = collapse(path, blank=0)
+alone = float(log_probs[0].max(axis=-1).sum())
+together = -float(ctc_loss(log_probs, [spelling], [frames], [len(spelling)], blank=0, reduction="sum"))
+print(f"the likeliest path has {np.exp(alone):.2g}, all that spell the same have {np.exp(together):.2g}")
+assert together > alone + np.log(2)
 assert np.isclose(-np.log(by_force), ctc_loss(toy, [ids("see")], [6], [3], blank=0, reduction="none")[0])
 
 candidates = [
@@ -378,23 +390,24 @@ candidates = [
 losses = [loss_of(log_probs, candidate) for candidate in candidates]
 for candidate, value in zip(candidates, losses, strict=True):
     print(f"{value:8.2f}  {candidate!r}")
-assert losses == sorted(losses)
-assert round(losses[1] - losses[0]) == 4
+assert losses[0] == min(losses)
+assert losses[-1] == max(losses) > losses[0] + 50
+assert max(losses[1:3]) < losses[-2]
 assert round(np.exp(4)) == 55
-assert round(losses[-1]) == 303
 
 # %% [markdown]
-# The model gives 85 % of all its belief to the right text, though no path has more than 11 %: it is sure of the letters and not of
-# the exact frames, and the sum forgives that. A text with one letter less costs 4 more, so it is about $e^4 \approx 55$ times less likely.
-# The order of the digits counts, and silence is the least likely of all.
+# A single path has only a part of what its text has: the model is surer of the letters than of the exact frames, and the sum forgives
+# that. A text with one letter less costs more, and what costs 4 more is $e^4 \approx 55$ times less likely. The order of the digits counts,
+# and silence is the least likely of all.
 #
 # The loss is infinite where no path exists. A text needs a frame for each token and one more between equal ones, so THREE needs six, even
-# where it was said, from frame 16 on:
+# where it was said, from the first letter on:
 
 # %%
 three = model.tokenizer.encode("THREE")
+begin = np.flatnonzero(path)[0]
 for few in (5, 6):
-    here = ctc_loss(log_probs[:, 16 : 16 + few], [three], [few], [5], blank=0, reduction="sum")
+    here = ctc_loss(log_probs[:, begin : begin + few], [three], [few], [5], blank=0, reduction="sum")
     print(few, "frames:", here.round(2))
     assert np.isinf(here) == (few == 5)
 
@@ -451,8 +464,8 @@ assert np.isclose(ctc_loss(log_probs, nothing[:1], [frames], [0], blank=0, reduc
 # $$ \frac{\partial\,\text{loss}}{\partial\,\text{logit}_t(v)} = p_t(v) - \text{occupancy}_t(v) $$
 #
 # what the model says minus what it would say if it knew the text, where a token's occupancy is the sum over the states that bear it.
-# Training pulls the one towards the other. Let us test this by moving logits a little, and then look at the clip that went wrong, with
-# its true text as the target.
+# Training pulls the one towards the other. We take the clip that went wrong, with its true text as the target, and test this where the
+# rate is largest, by moving those logits a little.
 
 # %%
 target_2 = model.tokenizer.encode(text_2)
@@ -467,49 +480,50 @@ def loss_at(logits):
 
 exact = log_softmax(exact_logits)
 of_states = posteriors(ctc_alpha(exact, *problem, blank=0), ctc_beta(exact, *problem, blank=0))[0]
-of_tokens = np.zeros((frames_2, 32))
+of_tokens = np.zeros((frames_2, len(tokens)))
 for s, token in enumerate(extended_targets([target_2], blank=0)[0]):
     of_tokens[:, token] += of_states[:, s]
 gradient = np.exp(exact[0]) - of_tokens
 
-for t, letter in ((99, "E"), (124, "F"), (124, "N"), (126, "V")):
-    v = tokens.index(letter)
+strongest = np.argsort(-np.abs(gradient), axis=None)[:6]
+for t, v in zip(*np.unravel_index(strongest, gradient.shape), strict=True):
     nudge = np.zeros_like(exact_logits)
     nudge[0, t, v] = 1e-5
     measured = (loss_at(exact_logits + nudge) - loss_at(exact_logits - nudge)) / 2e-5
     said, wanted = np.exp(exact[0, t, v]), of_tokens[t, v]
-    print(f"frame {t}, {letter}: {said:.4f} - {wanted:.4f} = {gradient[t, v]:+.4f}, measured {measured:+.4f}")
+    print(f"frame {t}, {written([v])}: {said:.4f} - {wanted:.4f} = {gradient[t, v]:+.4f}, measured {measured:+.4f}")
     assert np.isclose(gradient[t, v], measured, atol=1e-6)
 
 # %%
-shown = [tokens.index(letter) for letter in ("<pad>", "|", *"THREZOFIVN")]
+path_2, wanted_2 = greedy_path(logits_2)[0], of_tokens.argmax(axis=1)
+differ = np.flatnonzero(path_2 != wanted_2)  # where another token is said than the text wants
+worst = differ[np.abs(gradient[differ]).max(axis=1).argmax()]
+around = slice(max(worst - 20, 0), min(worst + 21, frames_2))
+shown = np.flatnonzero(np.abs(gradient[around]).max(axis=0) > 0.05)
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
 colors = plt.get_cmap("PuOr", 25)
-image = ax.imshow(
-    gradient[90:132, shown].T, aspect="auto", cmap=colors, vmin=-1, vmax=1, extent=(89.5, 131.5, len(shown) - 0.5, -0.5)
-)
-ax.set_yticks(range(len(shown)), ["_", *(tokens[i] for i in shown[1:])])
-ax.set(xlabel="frame", ylabel="token", title="THREE ZERO NINE: what the model says minus what it should")
-ax.figure.colorbar(image, ax=ax, label="gradient of the loss", pad=0.02)
+extent = (around.start - 0.5, around.stop - 0.5, len(shown) - 0.5, -0.5)
+image = ax.imshow(gradient[around, shown].T, aspect="auto", cmap=colors, vmin=-1, vmax=1, extent=extent)
+ax.set_yticks(range(len(shown)), [written([v]) for v in shown])
+ax.set(xlabel="frame", ylabel="token", title="what the model says minus what it should")
+fig.colorbar(image, ax=ax, label="gradient of the loss", pad=0.02)
 caption("Where training would change what the model says: purple down, orange up.")
 
-assert gradient[99, tokens.index("E")] < -0.9
-assert gradient[99, 0] > 0.9
-assert gradient[124, tokens.index("F")] > 0.9
-assert gradient[124, tokens.index("N")] < -0.9
+print(f"frame {worst} says {written([path_2[worst]])}, and should say {written([wanted_2[worst]])}")
+assert np.abs(gradient[worst]).max() > 0.3
 large = np.flatnonzero(np.abs(gradient).max(axis=1) > 0.3)
 print("frames with a gradient beyond 0.3:", large, "of", frames_2)
-assert large.tolist() == [99, 124, 126, 170]
+assert 0 < len(large) < 0.25 * frames_2
 assert np.allclose(logits_2[0, 170], model.weights["lm_head"]["bias"])
 assert np.allclose(gradient.sum(axis=1), 0, atol=1e-9)
 
 # %% [markdown]
-# Nobody told the algorithm where the mistakes are, and it has found them. Frame 99 should say E, the second one of THREE, and said blank
-# (purple: less of it, orange: more). At frame 124 F is too much and N too little, at 126 the same with V and N. Almost everywhere else
-# there is little to do. The gradient of each frame sums to zero, so what one token loses, others gain.
+# Nobody told the algorithm where the mistakes are, and it has found them. Where it says one token and the text wants another there is
+# much to do: less of the one (purple), more of the other (orange). In most frames there is little. The gradient of each frame sums to
+# zero, so what one token loses, others gain.
 #
-# The fourth frame in the list, 170, is no mistake in hearing. It is the odd one at the end, dropped by the squeeze (notebook 04): its
-# logits are the bias of the head whatever is said there, and that bias is less sure of the blank than the text would like.
+# The last frame, 170, has nothing to do with hearing. It is the odd one at the end, dropped by the squeeze (notebook 04): its logits are
+# the bias of the head whatever is said there.
 #
 # ## Greedy decoding, and what it misses
 #
@@ -527,16 +541,15 @@ assert np.isclose(p_empty, 0.36)  # __
 assert np.isclose(p_a, 0.64)  # a_, _a and aa
 
 # %% [markdown]
-# The best path is `__` with 0.36. The three others all spell "a", and together they have 0.64. Where frames are as sure of themselves as
-# in our clips, there is little room for the two to differ. Greedy decoding also knows no words: that THRE is no number is news to it. But
-# what it heard in the second clip was, by the model's own count, the likelier text, so it was the model that erred, not the decoder:
+# The best path is `__` with 0.36. The three others all spell "a", and together they have 0.64. The surer frames are of themselves, the
+# less room there is for the two to differ. Greedy decoding also knows no words: that something is no number is news to it. But what it
+# heard in the second clip was, by the model's own count, the likelier text, so it was the model that erred, not the decoder:
 
 # %%
 log_probs_2 = log_softmax(logits_2)
 for candidate in (heard_2, text_2):
     print(f"{loss_of(log_probs_2, candidate):6.2f}  {candidate}")
-assert loss_of(log_probs_2, heard_2) < 3
-assert loss_of(log_probs_2, text_2) > 10
+assert loss_of(log_probs_2, heard_2) < loss_of(log_probs_2, text_2)
 
 # %% [markdown]
 # ## When was it said?
@@ -548,15 +561,13 @@ assert loss_of(log_probs_2, text_2) > 10
 transcript = model.transcribe(waveform)
 for word in transcript.words:
     print(f"{word.start:.2f} to {word.end:.2f} s  {word.text}")
-assert [round(word.start, 2) for word in transcript.words] == [0.32, 0.60, 0.92, 1.16, 1.44, 1.80]
 
 first = [(tokens[run.token], run.start, run.end) for run in runs(path) if run.token != 0][:5]
-print("first word:", first)
-assert first == [("T", 16, 17), ("H", 17, 18), ("R", 18, 19), ("E", 19, 20), ("E", 21, 22)]
+print("first letters, with the frames in which they begin and end:", first)
 
 blank_share = (path == 0).mean()
 print(f"blank frames: {blank_share:.0%}")
-assert round(100 * blank_share) == 74
+assert blank_share > 0.5
 
 fig, ax = plt.subplots(figsize=(7.2, 2.2))
 plot_waveform(waveform, 16000, words=transcript.words, ax=ax)
@@ -565,10 +576,9 @@ play({f"{w.text}, cut at its times": waveform[int(16000 * w.start) : int(16000 *
      | {f"{transcript.words[0].text}, until the next word": waveform[: int(16000 * transcript.words[1].start)]})  # fmt: skip
 
 # %% [markdown]
-# These are the right words in the right places, and yet not what one would draw by hand. Play them: most of each word is heard *after* its last
-# letter. The letters of THREE come in a burst, one frame after the other from 0.32 to 0.44 s: T, H, R, E, a blank, E. FIVE is spelled to
-# its end by 1.52 s, when its vowel has just begun. After that the path is silent, though the speaker is not. 74 % of all frames are
-# blank.
+# These are words in the right places, and yet not what one would draw by hand. Play them: much of each word is heard *after* its last
+# letter. The letters come in a burst, nearly one frame after the other. After that the path is silent, though the speaker is not. Most
+# frames are blank.
 #
 # Two things make this possible. CTC rewards the right letters in the right order, not their places or lengths: once a letter has been
 # said, the blank is as good as the letter. And thanks to attention every frame knows the whole clip, so the network need not wait for a
@@ -585,11 +595,11 @@ nexts = [*(later.start for later in transcript.words[1:]), transcript.duration]
 for word, following in zip(transcript.words, nexts, strict=True):
     whole, rest = (np.square(waveform[int(16000 * t) : int(16000 * following)]).sum() for t in (word.start, word.end))
     print(f"{word.text}: {rest / whole:.0%} of its energy (the sum of squared samples) comes after its last letter")
-    assert 0.6 < rest / whole < 0.9
-
-five, vowel = loudness[72:75].mean(), loudness[76:86].mean()  # 1.44 to 1.50 s, 1.52 to 1.72 s
-print(f"the 0.2 s after FIVE was spelled are {vowel / five:.0f} times louder than its beginning")
-assert vowel > 5 * five
+    assert rest / whole > 0.1
+spelled_in = np.mean([word.end - word.start for word in transcript.words])
+from_word_to_word = np.mean(np.diff([word.start for word in transcript.words]))
+print(f"a word is spelled in {spelled_in:.2f} s, and {from_word_to_word:.2f} s after it began the next one does")
+assert spelled_in < 0.75 * from_word_to_word
 
 # %% [markdown]
 # ## The answer
@@ -597,7 +607,7 @@ assert vowel > 5 * five
 # By adding up all the ways in which they could. A path gives one token to every frame; merging repeats and dropping blanks turns it into
 # a text, and the probability of a text is the sum over all paths that spell it. There are about $10^{46}$ of them for our clip, but what
 # matters about a beginning is only how far in the text it has come, so a sweep over 148 frames and 57 states adds them all up. Minus
-# the logarithm is the loss, 0.16 here. A second sweep from the end says where each letter stands, and the difference between that and what
+# the logarithm is the loss. A second sweep from the end says where each letter stands, and the difference between that and what
 # the model said is what training corrects. To read a text off, take the likeliest token at each frame and collapse.
 #
 # Any clip of yours with its lattice and a path to drag: `sewnp explain clip.wav -o page.html`

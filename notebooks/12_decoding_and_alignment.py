@@ -7,7 +7,9 @@
 # likeliest *text*, ask somebody who knows words, and make subtitles of the answer.
 
 # %% tags=["setup"]
+import difflib
 import math
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,10 +17,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from checks import attempt, caption, play, show_source
 from checks.decoding import check_best_path, check_grow, check_srt_time
+from checks.hearing import NUMBERS, until_misheard
 
 import sewnp
 from sewnp import plots
-from sewnp.ctc import ctc_loss, forced_align, prefix_search
+from sewnp.ctc import collapse, ctc_loss, forced_align, greedy_path, prefix_search
 from sewnp.decoding import BeamSearch, LanguageModel
 from sewnp.layers import log_softmax
 from sewnp.speech import cues, read_audio, vocabulary_spelling
@@ -31,30 +34,31 @@ BLUE, ORANGE, GREEN, PURPLE, *_ = plots.COLORS
 # %% [markdown]
 # ## The clip that goes wrong
 #
-# Somebody says "eight six seven five three zero nine".
+# Somebody says "eight six seven five three zero nine". We add noise, a little more each time, until some word that is read is no number.
 
 # %%
 model = sewnp.load("digits")
 tokens = [model.tokenizer.token_of(i) for i in range(model.config.vocab_size)]
 said = "EIGHT SIX SEVEN FIVE THREE ZERO NINE"
-samples = read_audio(clips / "eight_six_seven.flac")
+clear = read_audio(clips / "eight_six_seven.flac")
+samples, decibels = until_misheard(model, clear)
 logits = model(model.features(samples).input_values).logits[0].astype(np.float64)
 log_probs = log_softmax(logits)  # (T, V), natural logarithms
 
 greedy = model.transcribe(samples, decoder="greedy")
-print(greedy.text)
-assert greedy.text == "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"
+wrong = next(word for word in greedy.words if word.text not in NUMBERS)
+print(f"noise {decibels} dB softer than the clip: {greedy.text}\nthe first word that is no number: {wrong.text}")
+assert greedy.text != said
 
 figure, ax = plt.subplots(figsize=(7.2, 3.0))
 plots.plot_posteriors(np.exp(log_probs), tokens, seconds_per_frame=0.02, top=12, ax=ax)
-ax.set(xlim=(1.8, 2.7))
-caption("What the network says towards the end of the clip. A spike is a letter.")
+ax.set(xlim=(max(wrong.start - 0.4, 0), wrong.end + 0.5))
+caption("What the network says around the first word that is no number. A spike is a letter.")
 play({"the clip": samples})
 
 # %% [markdown]
-# THRE is no word, and at the end FIVE is a word and the wrong one. In the picture the second E of THREE, at two seconds, is not
-# there, and at the end F and V stand where N should be. The network has not quite missed the right letters: look for an orange
-# bump at two seconds and a dotted one under the V. It has given them little probability. What can a better decoder make of that?
+# Look at the picture: between the spikes that make the word there are lower bumps. The network has often not quite missed the right
+# token, a letter or a space, it has given it too little probability. What can a better decoder make of that?
 #
 # ## The best text, not the best path
 #
@@ -116,32 +120,31 @@ def text_of(hypothesis):
 
 
 blank = model.config.pad_token_id
-for width in (1, 2, 100):
-    best = BeamSearch(width).decode(log_probs, blank=blank)[0]
+found = {width: BeamSearch(width).decode(log_probs, blank=blank)[0] for width in (1, 2, 100)}
+for width, best in found.items():
     print(f"beam of {width:3}: {best.log_probability:.2f}  {text_of(best)}")
-    assert text_of(best) == greedy.text
-    assert round(best.log_probability, 1) == (-3.6 if width == 1 else -2.7)
+assert found[1].log_probability < found[100].log_probability
 
 three = BeamSearch().decode(log_probs, blank=blank, n_best=3)
 print()
 for found in three:
     print(f"{found.log_probability:.2f}  {text_of(found)}")
-assert [text_of(found).split()[-1] for found in three] == ["FIVE", "FINE", "FIVE"]
-assert round(three[0].log_probability, 1) == -2.7
 
 
-def log_p(text):
-    """log p(text | sound), all paths."""
-    ids = model.tokenizer.encode(text)
-    return -float(ctc_loss(log_probs[None], [ids], [len(log_probs)], [len(ids)], blank=blank, reduction="sum"))
+def log_p(tokens):
+    """log p(text | sound), all paths.  A text as its tokens."""
+    return -float(ctc_loss(log_probs[None], [list(tokens)], [len(log_probs)], [len(tokens)], blank=blank, reduction="sum"))
 
 
-assert log_p(greedy.text) - 0.1 < three[0].log_probability <= log_p(greedy.text)
+right_tokens, greedy_tokens = model.tokenizer.encode(said), collapse(greedy_path(logits[None])[0], blank=blank)
+print(f"\nread greedily {log_p(greedy_tokens):.2f}, what was said {log_p(right_tokens):.2f}")
+assert log_p(three[0].tokens) - 2 < three[0].log_probability <= log_p(three[0].tokens) + 1e-6
+assert log_p(three[0].tokens) > log_p(greedy_tokens) - 0.5  # the beam misses some paths, and may mistake near ties
 
 # %% [markdown]
-# A wider beam finds more of the paths, from -3.6 to -2.7, and the same text. Sure of itself as this network is, path and text
-# seldom differ. By the network's own count, THRE is what was said: the decoder makes no mistake here. Still, look at the second
-# line. FINE is close to FIVE. The network spells sounds, and it has no idea what a word is.
+# A wider beam finds more of the paths, and a text as likely as the greedy one, or likelier. It can mend a letter, for a text that has many
+# paths wins over one that has the best. But where a word that is no number is likelier by the network's own count, the decoder
+# makes no mistake in writing it. The network spells sounds, and it has no idea what a word is.
 #
 # ## Asking somebody who knows words
 #
@@ -150,7 +153,6 @@ assert log_p(greedy.text) - 0.1 < three[0].log_probability <= log_p(greedy.text)
 # one by hand. Ours knows ten words, none likelier than another.
 
 # %%
-DIGITS = ["ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE"]
 
 
 def arpa(words, pairs=None, end=0.15):
@@ -170,7 +172,7 @@ def language_model(*description):
         return LanguageModel.read(path)
 
 
-equal = dict.fromkeys(DIGITS, 0.085)
+equal = dict.fromkeys(NUMBERS, 0.085)
 print("\n".join(arpa(equal).splitlines()[:9]), "\n...")
 digits = language_model(equal)
 assert math.isclose(digits.score_text(["THREE", "ZERO"]), 2 * math.log10(0.085) + math.log10(0.15), abs_tol=1e-3)
@@ -195,120 +197,146 @@ spelling = vocabulary_spelling(model.tokenizer, model.config.vocab_size)
 search = BeamSearch(language_model=digits)  # alpha 0.5, beta 1.5
 best = search.decode(log_probs, blank=blank, spelling=spelling)[0]
 print(text_of(best))
-assert text_of(best) == "EIGHT SIX SEVEN FIVE THREE ZERO FIVE"
 
 
-def fused(text, alpha, beta=1.5, unknown=-10.0):
+def unknown(text):
+    """How many of its words are no numbers."""
+    return sum(word not in NUMBERS for word in text.split())
+
+
+def fused(tokens, alpha, beta=1.5, charge=-10.0, model_of_words=digits):
     """The score of a text, by the formula."""
-    words = text.split()
-    log10 = digits.score_text(words) + unknown * sum(word not in DIGITS for word in words)
-    return log_p(text) + alpha * math.log(10) * log10 + beta * len(words)
+    text = model.tokenizer.decode(tokens, group_tokens=False)
+    log10 = model_of_words.score_text(text.split()) + charge * unknown(text)
+    return log_p(tokens) + alpha * math.log(10) * log10 + beta * len(text.split())
 
 
-print(f"{'':36}  ln p(text | sound)   score")
-for text in (greedy.text, text_of(best), said):
-    print(f"{text:36}  {log_p(text):18.1f}  {fused(text, 0.5):6.1f}")
-assert math.isclose(fused(text_of(best), 0.5), best.score, abs_tol=0.1)
-assert round(log_p(greedy.text), 1) == -2.7
-assert round(log_p(text_of(best)), 1) == -6.4
-assert round(log_p(said), 1) == -10.7
+assert unknown(text_of(best)) < unknown(greedy.text)
+assert best.score > fused(best.tokens, 0.5) - 1  # to words one space is as good as two, so the beam has some paths more
 
-alphas = np.linspace(0, 0.5, 51)
-candidates = {greedy.text: ORANGE, text_of(best): BLUE, said: GREEN}
-lines = {text: np.array([fused(text, alpha) for alpha in alphas]) for text in candidates}
+others = [  # what was said with another number in one place
+    (" ".join([*said.split()[:k], number, *said.split()[k + 1 :]]), k)
+    for k, word in enumerate(said.split())
+    for number in NUMBERS
+    if number != word
+]
+rival, place = max(others, key=lambda other: log_p(model.tokenizer.encode(other[0])))
+rival_tokens = model.tokenizer.encode(rival)
+
+texts = {
+    "read greedily": (greedy_tokens, ORANGE),
+    "what was said": (right_tokens, GREEN),
+    "its closest rival": (rival_tokens, BLUE),
+}
+alphas = np.linspace(0, 0.5, 11)
+lines = {name: np.array([fused(ids, alpha) for alpha in alphas]) for name, (ids, _) in texts.items()}
+print(f"{'':17}  ln p(text | sound)   score at alpha 0.5")
+for name, (ids, _) in texts.items():
+    text = model.tokenizer.decode(ids, group_tokens=False)
+    print(f"{name:17}  {log_p(ids):18.1f}   {fused(ids, 0.5):18.1f}   {text}")
+
 figure, ax = plt.subplots(figsize=(7.2, 2.8))
-for text, color in candidates.items():
-    ax.plot(alphas, lines[text], color=color, label=" ".join(text.split()[-3:]))
-ax.set(xlabel="α, the weight of the language model", ylabel="score", xlim=(0, 0.5), title="three texts that begin alike")
-ax.legend()
+for name, (_, color) in texts.items():
+    ax.plot(alphas, lines[name], color=color, label=name)
+ax.set(xlabel="α, the weight of the language model", ylabel="score", xlim=(0, 0.5))
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 caption("The score of three texts, as the language model gets more say.")
-crossing = alphas[(lines[text_of(best)] > lines[greedy.text]).argmax()]
-print(f"THREE overtakes THRE at alpha = {crossing:.2f}")
-assert 0.1 < crossing < 0.15
+ahead = lines["what was said"] - lines["read greedily"]
+assert np.all(np.diff(ahead) > 0)
+assert ahead[-1] > 0
+assert np.allclose(np.ptp(lines["what was said"] - lines["its closest rival"]), 0)
 
 # %% [markdown]
-# THREE costs the network 3.8 more than THRE: by the sound it is $e^{3.8}$, some 40 times, less likely. But THRE is no word, and
-# as soon as that counts for anything, THREE wins. NINE is not helped. The green line runs beside the blue one at a fixed
-# distance: to a language model of digits FIVE and NINE are the same.
+# By the sound, what is no word may well be the likelier. But as soon as words count for anything, the orange line sinks, and the text
+# of numbers overtakes it (or is ahead all the way). Which number it was, the language model cannot say. The rival has another number
+# in one place, and its line runs beside the green one at a fixed distance: to a language model of digits all numbers are the same.
 #
 # ## What a language model expects
 #
-# Could we give it a hint? Suppose that somebody counted in a world in which ZERO is nearly always followed by NINE.
+# Could we give it a hint? Suppose that somebody counted in a world in which one number is nearly always followed by a certain other
+# one: by the one that was said here, or else by the rival's.
 
 # %%
-hinted = language_model(equal, {("ZERO", "NINE"): 0.9, ("ZERO", "FIVE"): 1e-4})
-right = model.transcribe(samples, decoder=BeamSearch(language_model=hinted))
-print(right.text)
-assert right.text == said
+before = said.split()[place - 1] if place else "<s>"
+pair = said.split()[place], rival.split()[place]
+lead = {0.0: log_p(right_tokens) - log_p(rival_tokens)}
+print(f"{pair[0]} or {pair[1]} behind {before}: by the sound {pair[0]} is ahead by {lead[0.0]:.1f}")
+for usual, rare in (pair, pair[::-1]):
+    hinted = language_model(equal, {(before, usual): 0.9, (before, rare): 1e-4})
+    for alpha in (0.5, 2.0):
+        right, wrong_one = (fused(ids, alpha, model_of_words=hinted) for ids in (right_tokens, rival_tokens))
+        words = model.transcribe(samples, decoder=BeamSearch(language_model=hinted, alpha=alpha)).text
+        print(f"{usual:5} expected, alpha {alpha}: {pair[0]} is ahead by {right - wrong_one:5.1f};  {words}")
+        push = alpha * math.log(9000) * (1 if usual == pair[0] else -1)
+        assert math.isclose(right - wrong_one, lead[0.0] + push, abs_tol=0.01)
 
 # %% [markdown]
-# All seven words are right. Is that good? By the sound FIVE was $e^{4.2}$, 70 times, likelier than NINE, and the language model
-# overruled that. Had FIVE been said, it would have overruled it all the same. A language model knows what is usually said. The
-# more it is listened to, the less it matters what was said this time. And if it expects the wrong things, they come out:
+# A hint pushes by $\alpha \ln 9000$, whichever way it points, and the sound has nothing to say in that. A good hint mends what was
+# misheard. But had the rival been said, the same hint would have overruled it all the same. A language model knows what is usually
+# said. The more it is listened to, the less it matters what was said this time. And if it expects the wrong things, they come out.
+# Here is one that takes our word that is no number for a common one:
 
 # %%
-friendly = language_model(equal | {"FIVE": 0.005, "FINE": 0.5})
+friendly = language_model(equal | {wrong.text: 0.5})
 for alpha in (0.25, 1.0):
     words = model.transcribe(samples, decoder=BeamSearch(language_model=friendly, alpha=alpha)).text
     print(f"alpha {alpha:4}: {words}")
-    assert words.endswith("ZERO FINE")
+assert wrong.text in words.split()
 
 # %% [markdown]
 # Two things keep it at bay. First, it can only choose among what the network left open: a token that has less than 0.7 % in its
-# frame is not tried. Where the network is sure, even a language model that knows but two words changes nothing:
+# frame is not tried. Where the network is sure, there is nothing to choose:
 
 # %%
-two_words = language_model({"ONE": 0.4, "TWO": 0.4})
-clear = model.transcribe(clips / "three_one_four.wav", decoder=BeamSearch(language_model=two_words)).text
-print(clear)
-assert clear == "THREE ONE FOUR ONE FIVE NINE"
+choices = (log_probs > BeamSearch().min_token_log_prob).sum(axis=1)
+print(f"frames in which a single token is tried: {(choices <= 1).mean():.0%}")
+assert (choices <= 1).mean() > 0.3
 
 # %% [markdown]
-# Second, its weight is chosen on recordings whose text is known. On 60 clips of a speaker that the model never heard, a language
-# model of equally likely digits takes the word errors from 11.0 % to 8.8 %, for any $\alpha$ between 0.25 and 1.
+# Second, its weight is chosen on recordings whose text is known: with too little, mistakes stay, and with too much, others come in.
 #
 # ## How sure?
 #
 # Each word of a transcript has a `probability`: the mean, over its letters, of the largest probability that the network gave each
-# in its frames. The language model has no part in it. Here are all 29 words of our four clips, sorted:
+# in its frames. The language model has no part in it. Here are all words of our four clips, the second one with its noise, sorted:
 
 # %%
 truths = dict(line.split("\t") for line in (clips / "manifest.tsv").read_text(encoding="utf-8").splitlines())
 sure = []
 for name, truth in truths.items():
-    words = model.transcribe(clips / name, decoder="greedy").words
-    sure += [(word.probability, word.text, word.text == wanted) for word, wanted in zip(words, truth.split(), strict=True)]
+    words = (greedy if truth == said else model.transcribe(clips / name, decoder="greedy")).words
+    matches = difflib.SequenceMatcher(None, [word.text for word in words], truth.split(), autojunk=False).get_matching_blocks()
+    good = {place for start, _, length in matches for place in range(start, start + length)}
+    sure += [(word.probability, word.text, place in good) for place, word in enumerate(words)]
 sure.sort()
 print([(text, round(probability, 2), "right" if is_right else "wrong") for probability, text, is_right in sure[:5]])
-assert len(sure) == 29
-assert [round(probability, 2) for probability, _, _ in sure[:4]] == [0.84, 0.92, 0.93, 0.94]
-assert [is_right for _, _, is_right in sure] == [False, False] + 27 * [True]
+surest = {kind: np.mean([probability for probability, _, is_right in sure if is_right == kind]) for kind in (True, False)}
+print(f"on average, right words have {surest[True]:.2f} and wrong ones {surest[False]:.2f}")
+assert surest[False] < surest[True]
 
 figure, ax = plt.subplots(figsize=(7.2, 2.5))
 colours = [BLUE if is_right else ORANGE for _, _, is_right in sure]
-ax.bar(range(29), [probability for probability, _, _ in sure], color=colours)
-ax.set_xticks(range(29), [text for _, text, _ in sure], rotation=90, fontsize=7)
-ax.set(ylim=(0.7, 1.01), ylabel="probability", title="29 words, the least sure first")
+ax.bar(range(len(sure)), [probability for probability, _, _ in sure], color=colours)
+ax.set_xticks(range(len(sure)), [text for _, text, _ in sure], rotation=90, fontsize=7)
+ax.set(ylim=(min(0.7, sure[0][0] - 0.05), 1.01), ylabel="probability", title=f"{len(sure)} words, the least sure first")
 caption("How sure the network was of each word. Orange: the words that are wrong.")
 
 # %% [markdown]
-# The two mistakes are the two least sure words of all. Do not read too much into that. FIVE, which is wrong, has 0.92, and two
-# right words have 0.93 and 0.94; nothing says that of words with 0.9 nine in ten are right. Such a number is good for a list of
-# places where somebody should listen again. After the repair it is the same voice that speaks:
+# Wrong words are less sure than right ones, on average. Do not read too much into that: a wrong word may have 0.9 and more, a right one
+# less, and nothing says that of words with 0.9 nine in ten are right. Such a number is good for a list of places where somebody
+# should listen again. After the repair it is the same voice that speaks:
 
 # %%
 repaired = model.transcribe(samples, decoder=search)
-for before, after in zip(greedy.words, repaired.words, strict=True):
-    print(f"{before.text:6} {before.probability:.2f}   {after.text:6} {after.probability:.2f}")
-place = len("EIGHT SIX SEVEN FIVE THREE") - 1
-print(f"the last {text_of(best)[place]} of THREE: {best.probabilities[place]:.2f}")
-assert repaired.words[4].text == "THREE"
-assert round(repaired.words[4].probability, 2) == 0.68
-assert round(best.probabilities[place], 2) == 0.02
+for heard in (greedy, repaired):
+    print("  ".join(f"{word.text} {word.probability:.2f}" for word in heard.words))
+letter = np.argmin(best.probabilities)
+print(f"least sure of all that was repaired: {tokens[best.tokens[letter]]!r} with {best.probabilities[letter]:.2f}")
+assert best.probabilities[letter] < 0.7
 
 # %% [markdown]
-# THREE is right and has 0.68, less than the wrong THRE had. The network gave its last letter 0.02. That is honest: the letter is
-# there because the language model wanted it, and the number says what was heard.
+# The words are right now, or at least words, and some of their letters have little. That is honest: such a letter is there because the
+# language model wanted it, and the number says what was heard.
 #
 # ## When? Forced alignment
 #
@@ -323,7 +351,7 @@ alignment = forced_align(log_probs, target, blank=blank)
 path = "".join("·" if i == blank else tokens[i] for i in alignment.tokens)
 print(path[60:140])
 assert model.tokenizer.decode(alignment.tokens) == said
-assert alignment.log_probability < log_p(said)  # one path of all
+assert alignment.log_probability < log_p(right_tokens)  # one path of all
 states = alignment.states
 assert set(np.diff(states)) <= {0, 1, 2}  # stay, step, or leap over a blank
 
@@ -342,24 +370,23 @@ play({f"{word.text}, {word.start:.2f} to {word.end:.2f} s": samples[int(16_000 *
 for word in placed.words[4:]:
     print(f"{word.start:.2f} to {word.end:.2f} s  {word.text:6} {word.probability:.3f}")
 assert [word.text for word in placed.words] == said.split()
-assert [round(word.start, 2) for word in placed.words[4:]] == [1.88, 2.16, 2.48]
-assert min(word.probability for word in placed.words) > 0.99
+assert np.mean([word.probability for word in placed.words]) > 0.8
 
 # %% [markdown]
-# THREE and NINE, which the network did not even recognise, have found their places. And it is sure of them: 0.99 and more. That
-# is no contradiction. The probability of a place takes the text for granted. If NINE was said, it can only have been there.
+# All words have found their places, those that the network did not even recognise as well, and it is rather sure of them. That is no
+# contradiction. The probability of a place takes the text for granted. If NINE was said, it can only have been there.
 # *Whether* it was said is another question, and for that there is the likelihood of the whole text, over all paths:
 
 # %%
-for text in (greedy.text, text_of(best), said, "ONE TWO"):
+for text in (" ".join(greedy.text.split()), text_of(best), said, "ONE TWO"):
     aligned = model.align(samples, text)
     surest = min(word.probability for word in aligned.words)
     print(f"{aligned.log_likelihood:7.1f}  least sure place {surest:.2f}  {text}")
-    assert math.isclose(aligned.log_likelihood, log_p(text), abs_tol=1e-2)
-assert aligned.log_likelihood < -100
+    assert math.isclose(aligned.log_likelihood, log_p(model.tokenizer.encode(text)), abs_tol=1e-2)
+assert aligned.log_likelihood < log_p(right_tokens) - 20
 
 # %% [markdown]
-# Compare such likelihoods for one clip only. They tell which of some texts fits best. How bad -10 is in itself they do not tell.
+# Compare such likelihoods for one clip only. They tell which of some texts fits best. How bad a number is in itself they do not tell.
 #
 # CTC **spikes**, as notebook 08 has shown: a letter holds the frame or two in which it is decided, so words begin and end inside
 # their sound. For the place of a word in a recording that is good enough, and to measure how long a vowel is held it is not.
@@ -378,9 +405,9 @@ print(
 show_source(cues.cut)
 
 # %%
+right = model.transcribe(clear)
 print(to_srt(right))
 shown = subtitles(right)
-assert [(cue.start, cue.end) for cue in shown] == [(360, 1193), (1480, 2560)]
 
 figure, ax = plt.subplots(figsize=(7.2, 1.9))
 for word in right.words:
@@ -392,22 +419,21 @@ for cue in shown:
 ax.set(yticks=[0, 1], ylim=(-0.4, 1.7), xlim=(0, right.duration), xlabel="time (s)")
 ax.set_yticklabels(["cues", "words"])
 caption("Above, the words; below, the stretches in which the two subtitles show.")
-gaps = [after.start - before.end for before, after in zip(right.words, right.words[1:], strict=False)]
-print("gaps between words (s):", [round(gap, 2) for gap in gaps])
-assert round(max(gaps), 2) == 0.5
-assert gaps.index(max(gaps)) == 2
+gaps = [round(after.start - before.end, 2) for before, after in pairwise(right.words)]
+print("gaps between words (s):", gaps)
+assert len(shown) == 1 + sum(gap >= cues.PAUSE for gap in gaps)
+assert all(cue.end - cue.start > 830 or cue.end == after.start for cue, after in pairwise(shown))
 
 # %% [markdown]
-# There are two cues, for between SEVEN and FIVE lies half a second in which no letter is decided. The first one stays longer than
-# its words, until 1.193 s: a subtitle that shows for less than 5/6 of a second cannot be read, and the next one leaves it the
-# time.
+# Wherever no letter is decided for half a second, a new cue begins. A cue may stay longer than its words: a subtitle that shows for
+# less than 5/6 of a second cannot be read, and where the next one leaves it the time, it gets that.
 #
 # SubRip (`.srt`) numbers its cues and has a comma before the milliseconds. WebVTT, which browsers read, has a header and a dot.
 # In both an arrow separates the times, so an arrow inside a text would break the file, and is made harmless.
 
 # %%
 print(to_vtt(right).splitlines()[:4])
-assert to_vtt(right).splitlines()[2] == "00:00.360 --> 00:01.193"
+assert to_vtt(right).splitlines()[2].split(" --> ")[0] == f"00:00.{shown[0].start:03}"
 
 # %% [markdown]
 # ## The answer

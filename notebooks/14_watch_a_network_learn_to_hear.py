@@ -564,10 +564,11 @@ rates = [(record["wer"], record["step"]) for record in records if "wer" in recor
 print(f"loss {steps[0]['loss']:.1f} at first, {steps[-1]['loss']:.2f} in step {steps[-1]['step']:,} of {records[0]['steps']:,}")
 print(f"best of {len(rates)} validations: {min(rates)[0]:.1%} of the words wrong, in step {min(rates)[1]:,}")
 assert steps[0]["loss"] > steps[-1]["loss"]
+assert rates[0][0] > 2 * min(rates)[0]
 
 # %% [markdown]
-# Look for what you know. A short plateau, on which all words are wrong. Then the letters. A step up after a tenth of the run,
-# where spelled letters, names and long pauses join the digits, and a step down where letters and names leave again. The
+# Look for what you know. A plateau first, on which all words are wrong. Then the letters. Where the plan of the run changes, the loss
+# may take a step: up when spelled letters, names and long pauses join the digits, down when letters and names leave again. The
 # validation, on speakers who are held out, chooses the weights that are kept. The loss of the batches stays well above nothing,
 # for what is trained on is noisier and stranger than what is tested with.
 #
