@@ -124,7 +124,9 @@ def test_names_in_tables_break_behind_their_dots_and_are_found_whole(site: Path)
 
 
 def test_options_are_not_parted_from_their_dashes(site: Path) -> None:
-    assert 'sewnp compare <span class="option">--model</span>' in (site / "check-your-port" / "index.html").read_text(encoding="utf-8")
+    assert 'sewnp compare <span class="option">--model</span>' in (site / "check-your-port" / "index.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_no_marker_is_left_and_helps_are_whole(site: Path) -> None:
