@@ -41,8 +41,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    folder = tmp_path_factory.mktemp("site")  # not --quiet, which drops the warnings that --strict counts
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "NO_MKDOCS_2_WARNING": "1",  # material's advertisement
@@ -101,7 +101,7 @@ def test_every_public_name_stands_in_the_reference(room: str, site: Path, pages:
 
 
 def test_rooms_are_linked_where_docstrings_name_them(site: Path, pages: dict[Path, Page]) -> None:
-    assert "../ctc/#sewnp.ctc" in pages[site / "api" / "decoding" / "index.html"].links
+    assert "../ctc/" in pages[site / "api" / "decoding" / "index.html"].links
 
 
 def test_formulas_are_mathml(site: Path, pages: dict[Path, Page]) -> None:
