@@ -29,7 +29,7 @@ DOCS = PROJECT / "docs"
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 HELP = re.compile(r"<!-- (sewnp(?: [a-z]+)? --help) -->")
 CELL = re.compile(r"<td[ >].*?</td>", re.DOTALL)
-OPTION = re.compile(r"(?<!\S)--[a-z]+")
+OPTION = re.compile(r"(?<!\S)--?\w+")
 CODE = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
