@@ -27,7 +27,11 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 
 # pages that a test of their own runs from the first block to the last
-OWN_TEST = {"decoding.md": "tests/cli/test_cli_decoding.py", "transcribing.md": "tests/cli/test_cli_transcribe.py"}
+OWN_TEST = {
+    "decoding.md": "tests/cli/test_cli_decoding.py",
+    "sound-files.md": "tests/cli/test_cli_transcribe.py",
+    "transcribing.md": "tests/cli/test_cli_transcribe.py",
+}
 
 # how many blocks of a page say that they are not run; a new one is a decision, not an accident
 NOT_RUN = {

@@ -41,8 +41,8 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    folder = tmp_path_factory.mktemp("site")  # not --quiet, which drops the warnings that --strict counts
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "NO_MKDOCS_2_WARNING": "1",  # material's advertisement
@@ -100,6 +100,10 @@ def test_every_public_name_stands_in_the_reference(room: str, site: Path, pages:
     } == set()
 
 
+def test_rooms_are_linked_where_docstrings_name_them(site: Path, pages: dict[Path, Page]) -> None:
+    assert "../ctc/" in pages[site / "api" / "decoding" / "index.html"].links
+
+
 def test_formulas_are_mathml(site: Path, pages: dict[Path, Page]) -> None:
     assert pages[site / "notebooks" / "02_strided_convolutions" / "index.html"].tags.count("math") >= 5
     for path in pages:
@@ -119,11 +123,18 @@ def test_names_in_tables_break_behind_their_dots_and_are_found_whole(site: Path)
     assert any("encoder.squeezed_mask" in entry["text"] for entry in docs if entry["location"].startswith("stages/"))
 
 
+def test_options_are_not_parted_from_their_dashes(site: Path) -> None:
+    assert 'sewnp compare <span class="option">--model</span>' in (site / "check-your-port" / "index.html").read_text(
+        encoding="utf-8"
+    )
+
+
 def test_no_marker_is_left_and_helps_are_whole(site: Path) -> None:
     text = (site / "cli" / "index.html").read_text(encoding="utf-8")
     assert "--help --&gt;" not in text
     assert "--help -->" not in text
     assert text.count("usage: sewnp") == 1 + text.count('<h2 id="sewnp-')
+    assert text.count("<details") == text.count('<h2 id="sewnp-')
 
 
 def test_the_home_page_opens_with_a_clip(site: Path, pages: dict[Path, Page]) -> None:

@@ -211,9 +211,9 @@ def test_integers_without_a_rate_are_warned_of_once(remembering):
     assert len(told) == 1
 
 
-def test_the_page_of_transcribing_shows_what_is_printed(monkeypatch, capsys):
+def test_the_page_of_streams_shows_what_is_printed(monkeypatch, capsys):
     monkeypatch.chdir(CLIPS.parent)
-    page = (CLIPS.parents[1] / "docs" / "transcribing.md").read_text(encoding="utf-8")
+    page = (CLIPS.parents[1] / "docs" / "long-recordings.md").read_text(encoding="utf-8")
     ((code, printed),) = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     exec(code, {})
     assert capsys.readouterr().out == printed

@@ -35,6 +35,8 @@ class Docstrings(Extension):
 
     def _link(self, role: re.Match[str]) -> str:
         """A link where the name has a place in the reference, else the name."""
+        if role[1] in ROOMS:
+            return f"[`{role[1]}`]({role[1].rpartition('.')[2]}.md)"  # a room's page stands beside the others'
         name = role[1].rpartition(".")[2]
         return f"[`{name}`][{self.paths[name]}]" if name in self.paths else f"`{role[1]}`"
 

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ DOCS = PROJECT / "docs"
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 HELP = re.compile(r"<!-- (sewnp(?: [a-z]+)? --help) -->")
 CELL = re.compile(r"<td[ >].*?</td>", re.DOTALL)
+OPTION = re.compile(r"(?<!\S)--?\w+")
 CODE = re.compile(r"(?<=<code>)[^<]+(?=</code>)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -70,7 +72,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             return match[0]
         return f"]({os.path.relpath(_uri(path), here or '.')}{match[2] or ''})"
 
-    return HELP.sub(lambda match: f"```text\n{_printed(match[1])}```", LINK.sub(pointed, markdown))
+    return HELP.sub(_help, LINK.sub(pointed, markdown))
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -84,12 +86,15 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Names of stages in tables may break behind their dots and underscores, and nowhere else; the search index has them whole."""
+    """Names of stages in tables may break behind their dots and underscores, and nowhere else; options not behind their dashes.
+
+    The search index has them whole.
+    """
 
     def broken(cell: re.Match[str]) -> str:
         return CODE.sub(lambda code: re.sub(r"(?<=[\w}])([._])(?=[\w{])", r"\1<wbr>", code[0]), cell[0])
 
-    return CELL.sub(broken, output)
+    return CODE.sub(lambda code: OPTION.sub(r'<span class="option">\g<0></span>', code[0]), CELL.sub(broken, output))
 
 
 @cache
@@ -158,6 +163,12 @@ def _page(path: Path) -> tuple[str, dict[str, bytes]]:
         return text, {}
     name = path.relative_to(PROJECT).as_posix()
     return f"# {path.name}\n\n`{name}`\n\n````{path.suffix[1:] or 'text'}\n{text}````\n", {}
+
+
+def _help(marker: re.Match[str]) -> str:
+    """The list of commands as it is; a command's own help folded, since a page of all of them hides what they do."""
+    text = f"```text\n{_printed(marker[1])}```"
+    return text if marker[1] == "sewnp --help" else f'??? quote "`{marker[1]}`"\n\n{textwrap.indent(text, "    ")}'
 
 
 def _printed(command: str) -> str:

@@ -8,7 +8,7 @@ What CTC says of texts by itself is in :mod:`sewnp.ctc`, the plain prefix search
 
 >>> import numpy as np
 >>> from sewnp.decoding import BeamSearch
->>> log_probs = np.log([[0.6, 0.4], [0.6, 0.4]])  # the blank is likelier in both frames, "a" in one of them likelier than nowhere
+>>> log_probs = np.log([[0.6, 0.4], [0.6, 0.4]])  # the blank leads in each frame, but "a" has more paths
 >>> best, other = BeamSearch().decode(log_probs, blank=0, n_best=2)
 >>> best.tokens, round(float(np.exp(best.score)), 12), other.tokens
 ((1,), 0.64, ())

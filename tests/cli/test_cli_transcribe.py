@@ -376,13 +376,16 @@ def children_of_init(pid: int) -> bool:
 # --- the page ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_shows_what_is_printed(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "transcribing.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "least"), [("transcribing.md", 9), ("sound-files.md", 5)])
+def test_the_page_shows_what_is_printed(
+    name: str, least: int, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / name).read_text(encoding="utf-8")
     shutil.copytree(clips, tmp_path / "clips")
     shutil.copytree(clips, tmp_path / "other")
     monkeypatch.chdir(tmp_path)
     shown = re.findall(r"^\$ (.*)\n((?:(?!\$ |```).*\n)*)", page, flags=re.MULTILINE)
-    assert len(shown) >= 9
+    assert len(shown) >= least
     for line, printed in shown:
         if not line.startswith("sewnp "):
             subprocess.run(["bash", "-c", line], check=True)
