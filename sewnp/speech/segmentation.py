@@ -27,7 +27,7 @@ FAINTEST = 1e-9
 """Power, 90 dB below that of full scale 1, that is silence everywhere: the normalisation of a waveform leaves it faint."""
 RANGE = 40.0
 """dB below the loudest around that are a pause."""
-CONTRAST = 25.0
+CONTRAST = 35.0
 """dB that the noise around has to lie below the loudest that there has ever been, or there is no pause: what is said in noise is read
 better as a whole than in pieces."""
 
