@@ -89,8 +89,8 @@ show_source(group_norm, normalization._over_time, layer_norm, normalization._ove
 by_hand = (convolved - convolved.mean(axis=1)) / np.sqrt(convolved.var(axis=1) + 1e-5)
 by_hand = by_hand * first["layer_norm"]["weight"] + first["layer_norm"]["bias"]
 normalised = group_norm(convolved, **first["layer_norm"], groups=32)
-assert np.allclose(normalised, by_hand, atol=1e-4)
-assert np.allclose(normalised.mean(axis=1)[0], first["layer_norm"]["bias"], atol=1e-4)
+assert np.allclose(normalised, by_hand, atol=1e-4 * np.abs(by_hand).max())
+assert np.allclose(normalised.mean(axis=1)[0], first["layer_norm"]["bias"], atol=1e-3)
 assert np.allclose(normalised.std(axis=1)[0], first["layer_norm"]["weight"], atol=1e-3)
 
 figure, axes = plt.subplots(2, 1, figsize=(7, 3.6), sharex=True)

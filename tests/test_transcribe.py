@@ -14,11 +14,11 @@ from sewnp.errors import AudioError, CheckpointError, InputError, TokenizerError
 # what transformers 5.23.0 (torch 2.13.0, float32) says of each clip, right or wrong
 EXPECTED = [
     ("digits", "three_one_four.wav", "THREE ONE FOUR ONE FIVE NINE"),
-    ("digits", "eight_six_seven.flac", "EIGHT SIX SEVEN FIVE THRE ZERO FIVE"),
+    ("digits", "eight_six_seven.flac", "EIGHT SIX SEVENFIVE THREE ZERO NINE"),
     ("digits", "counting.ogg", "ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE"),
     ("digits", "two_seven_one.mp3", "TWO SEVEN ONE EIGHT TWO EIGHT"),
     ("digits-d", "three_one_four.wav", "THREE ONE FOUR ONE FIVE NINE"),
-    ("digits-d", "eight_six_seven.flac", "EIGHT SIX SEVEN FIVE THREE ZERO FIVE"),
+    ("digits-d", "eight_six_seven.flac", "EIGHT SIX SEVEN FIVE THREE ZERO NINE"),
     ("digits-d", "counting.ogg", "ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE"),
     ("digits-d", "two_seven_one.mp3", "TWO SEVEN ONE EIGHT TWO EIGHT"),
 ]
@@ -71,7 +71,7 @@ def test_less_than_one_squeezed_frame_is_an_empty_text(digits: sewnp.Model, samp
 
 
 def test_the_shortest_clip_runs(digits: sewnp.Model) -> None:
-    assert digits(np.ones((1, 720), np.float32)).logits.shape == (1, 2, 32)
+    assert digits(np.ones((1, 720), np.float32)).logits.shape == (1, 2, digits.config.vocab_size)
     assert isinstance(digits.transcribe(np.ones(720, np.float32)).text, str)
 
 

@@ -39,9 +39,9 @@ examples:
   sewnp train --recipe recipe.toml --data recordings -o runs/mine
   sewnp train -o runs/mine --resume
   sewnp train --recipe digits-d/start --data digits-train -o runs/digits-d-start    the embedded models'
-  sewnp train --recipe digits-d/head --data digits-train -o runs/digits-d-head      own recipes, the
-  sewnp train --recipe digits-d --data digits-train -o runs/digits-d                second and third from
-                                                                                    the one before"""
+  sewnp train --recipe digits-d/head --data digits-train -o runs/digits-d-head      own recipes, each
+  sewnp train --recipe digits-d/main --data digits-train -o runs/digits-d-main      from what the one
+  sewnp train --recipe digits-d --data digits-train -o runs/digits-d                before it made"""
 
 _BEGUN = "run.json"
 _QUIET_SECONDS = 60

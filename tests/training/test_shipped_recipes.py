@@ -22,6 +22,7 @@ MANIFESTS = {
     "gsc/manifest.tsv": {"nine": ("NINE", "aaa"), "three": ("THREE", "0a196374")},
     "kokoro/index.tsv": {"strings": ("SIX FIVE",)},
     "other/index.tsv": {"strings": ("FOUR",)},
+    "words/index.tsv": {"two": ("two", "mewl"), "word": ("_unknown_", "fclc")},
 }
 
 
@@ -51,11 +52,13 @@ def speech(tmp_path: Path) -> Path:
 STAGES = {
     "runs/digits-d-start": "digits-d/start",
     "runs/digits-d-head": "digits-d/head",
+    "runs/digits-d-main": "digits-d/main",
     "runs/digits-d": "digits-d/recipe",
+    "runs/digits-main": "digits/main",
     "runs/digits": "digits/recipe",
     "runs/digit-words": "digit-words/recipe",
 }
-"""Each begins with what the one before it has made, the last with the embedded digits model."""
+"""Each begins with what one before it has made, the last with the embedded digits model."""
 
 
 def test_from_nothing_to_all_three_models_twice(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
