@@ -74,7 +74,7 @@ def words(spoken: Sequence[Word]) -> list[dict[str, Any]]:
 
 def beams(log_probs: Array, tokenizer: CTCTokenizer, decoder: BeamSearch) -> list[dict[str, Any]]:
     """The best texts of a decoder, best first."""
-    spelling = None if decoder.language_model is None else vocabulary_spelling(tokenizer, log_probs.shape[1])
+    spelling = vocabulary_spelling(tokenizer, log_probs.shape[1])
     found = decoder.decode(log_probs, blank=tokenizer.pad_token_id, spelling=spelling, n_best=HYPOTHESES)
     return [
         {"tokens": list(each.tokens), "text": tokenizer.decode(each.tokens, group_tokens=False), "score": each.score,

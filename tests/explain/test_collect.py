@@ -157,10 +157,12 @@ def test_words_are_those_of_transcribe_and_align(
     )
 
 
-def test_a_decoder_finds_the_text_and_its_rivals(digits: sewnp.Model, second: Array) -> None:
-    document = collect(digits, second, layers=[], decoder=BeamSearch(beam_width=8))
+@pytest.mark.parametrize("options", [{}, {"words": ["ONE", "TWO", "THREE", "FOUR"], "unknown_margin": 5.0}, {"hotwords": ["FOUR"]}])
+def test_a_decoder_finds_the_text_and_its_rivals(digits: sewnp.Model, second: Array, options: Any) -> None:
+    search = BeamSearch(beam_width=8, **options)
+    document = collect(digits, second, layers=[], decoder=search)
     found = [each["text"] for each in document["beams"]]
-    assert found[0] == document["text"]["heard"] == digits.transcribe(second, decoder=BeamSearch(beam_width=8)).text
+    assert found[0] == document["text"]["heard"] == digits.transcribe(second, decoder=search).text
     assert len(found) == len(set(found)) > 1
     assert document["attention"]["layers"] == []
 
