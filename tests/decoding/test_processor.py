@@ -116,6 +116,6 @@ def test_such_a_folder_loads_and_helps(clips: Path, tmp_path: Path, capsys: pyte
     arpa = "\n".join(["\\data\\", f"ngram 1={len(lines)}", "", "\\1-grams:", *lines, "", "\\end\\", ""])
     written(folder, unigrams="\n".join(digits), arpa=arpa)
     command = ["transcribe", str(clips / "eight_six_seven.flac"), "--model", str(folder)]
-    for more, is_mended in ((["--greedy"], False), (["--lm", str(folder)], True), (["--lm", str(folder), "--beam", "9"], True)):
+    for more, gap in ((["--greedy"], ""), (["--lm", str(folder)], " "), (["--lm", str(folder), "--beam", "9"], " ")):
         assert main([*command, *more]) == 0
-        assert (capsys.readouterr().out == "EIGHT SIX SEVEN FIVE THREE ZERO NINE\n") == is_mended
+        assert capsys.readouterr().out == f"EIGHT SIX SEVEN{gap}FIVE THREE ZERO NINE\n"

@@ -84,9 +84,9 @@ def colours(target: Any) -> int:
     return count
 
 
-def test_every_panel_is_drawn(tab: Any, page: Page, page_d: Page, browser: Any, tmp_path: Path) -> None:
+def test_every_panel_is_drawn(tab: Any, page_d: Page, browser: Any, tmp_path: Path) -> None:
     assert tab.locator("h1").inner_text() == "How digits hears audio"
-    assert tab.locator("#text").inner_text() == page.document["text"]["heard"]
+    assert tab.locator("#text").inner_text() == "THREE ONE FOUR"
     for section in ("overview", "sound", "funnel", "squeeze", "attention", "letters", "lattice", "gradients"):
         for number in range(tab.locator(f"#{section} .strip").count()):
             drawn = strip(tab, f"#{section}", number).locator("canvas")
@@ -98,7 +98,7 @@ def test_every_panel_is_drawn(tab: Any, page: Page, page_d: Page, browser: Any, 
     assert tab.locator("#words tbody tr").count() == 3
 
 
-def test_a_press_moves_one_cursor_everywhere(tab: Any, page: Page) -> None:
+def test_a_press_moves_one_cursor_everywhere(tab: Any) -> None:
     point(tab, strip(tab, "#letters"), 0.5, press=True)
     assert now(tab) == pytest.approx(0.6, abs=0.01)
     assert tab.locator("#audio").evaluate("audio => audio.currentTime") == pytest.approx(0.6, abs=0.01)
@@ -108,11 +108,9 @@ def test_a_press_moves_one_cursor_everywhere(tab: Any, page: Page) -> None:
     assert "0.60 s" in tab.locator("#status").inner_text()
     tab.keyboard.press("ArrowRight")
     assert now(tab) == pytest.approx(0.62, abs=0.01)
-    first = page.document["words"][0]
-    middle = round((first["start"] + first["end"]) / 2, 2)
-    tab.locator("#seek").fill(str(middle))
-    assert now(tab) == middle
-    assert f"in {first['word']}" in tab.locator("#seek").get_attribute("aria-valuetext")
+    tab.locator("#seek").fill("0.42")
+    assert now(tab) == 0.42
+    assert "in THREE" in tab.locator("#seek").get_attribute("aria-valuetext")
 
 
 def test_the_sound_plays_and_takes_the_cursor_along(tab: Any) -> None:
@@ -329,6 +327,6 @@ def test_it_works_in_the_frame_of_a_notebook(browser: Any, page: Page) -> None:
     tab.set_content(f"<body>{page._repr_html_()}</body>")
     frame = tab.frame_locator("iframe")
     frame.locator("html[data-ready]").wait_for(state="attached")
-    assert frame.locator("#text").inner_text() == page.document["text"]["heard"]
+    assert frame.locator("#text").inner_text() == "THREE ONE FOUR"
     assert complaints == []
     tab.close()

@@ -118,14 +118,12 @@ def test_letters_and_lattice(page: Page, digits: sewnp.Model, seen: dict[str, Ar
     log_probs = log_softmax(seen["logits"][0].astype(np.float64))
     letters, lattice, tokenizer = page.document["letters"], page.document["lattice"], digits.tokenizer
     assert tokenizer is not None
-    heard = page.document["text"]["heard"]
-    assert page.document["text"] == {"heard": heard, "given": None}
-    assert len(heard.split()) >= 2
+    assert page.document["text"] == {"heard": "THREE ONE FOUR", "given": None}
     assert letters["ids"][0] == tokenizer.pad_token_id
     assert letters["tokens"] == [tokenizer.token_of(i) for i in letters["ids"]]
     np.testing.assert_allclose(unpack(letters["log_probs"]), log_probs[:, letters["ids"]], rtol=1e-6)
     assert [letters["ids"][row] for row in letters["path"]] == greedy_path(log_probs).tolist()
-    targets = text_tokens(heard, tokenizer)
+    targets = text_tokens("THREE ONE FOUR", tokenizer)
     assert [letters["ids"][row] for row in lattice["states"]][1::2] == targets
     problem = log_probs[None], [targets], [len(log_probs)], [len(targets)]
     for name, sweep in (("alpha", ctc_alpha(*problem, blank=0)[0]), ("beta", ctc_beta(*problem, blank=0)[0])):
@@ -162,7 +160,7 @@ def test_a_decoder_finds_the_text_and_its_rivals(digits: sewnp.Model, second: Ar
     search = BeamSearch(beam_width=8, **options)
     document = collect(digits, second, layers=[], decoder=search)
     found = [each["text"] for each in document["beams"]]
-    assert found[0] == document["text"]["heard"] == digits.transcribe(second, decoder=search).text
+    assert found[0] == document["text"]["heard"] == "THREE ONE FOUR"
     assert len(found) == len(set(found)) > 1
     assert document["attention"]["layers"] == []
 

@@ -108,10 +108,6 @@ def logarithms_subtracted(r: Any, a: Any, far: Any) -> Any:
     return (r.log() - a.log()) / (far.log() - a.log()) * (a - 1)
 
 
-def sizes(*among: str) -> Callable[[dict[str, str]], bool]:
-    return lambda c: c.get("bucket_sizes") in among
-
-
 def blanks_dropped_first(tokens: list[str], c: dict[str, Any], group: bool) -> Any:
     kept = [(token, i) for i, token in enumerate(tokens) if token != c["pad_token"]]
     found: list[tuple[str, int, int]] = []
@@ -130,6 +126,12 @@ def hidden_anyway(x: Any, c: dict[str, Any], w: Any, given: Any, see: Any) -> An
 
 def network(covers: dict[str, str]) -> bool:
     return "family" in covers
+
+
+def wrong_buckets(order: Callable[[Any, Any, Any], Any], dtype: torch.dtype, *sizes: str, cause: str) -> Mutant:
+    """Found in the cases of these sizes alone."""
+    among = lambda c: c.get("bucket_sizes") in sizes  # noqa: E731
+    return Mutant("relative_positions", buckets(order, dtype), r"encoder\.encoder\.relative_positions", among, cause=cause)
 
 
 MUTANTS: dict[str, Mutant] = {
@@ -181,40 +183,20 @@ MUTANTS: dict[str, Mutant] = {
     "pooled by the largest": Mutant(
         "pooled_frames", lambda x, factor: F.max_pool1d(x, factor), r"encoder\.pool", lambda c: network(c) and c["squeeze"] != "1"
     ),
-    "buckets in float64": Mutant(
-        "relative_positions",
-        buckets(quotient_first, torch.float64),
-        r"encoder\.encoder\.relative_positions",
-        sizes("32/129", "18/65", "50/37"),
-        cause="buckets computed in float64",
+    "buckets in float64": wrong_buckets(
+        quotient_first, torch.float64, "32/129", "18/65", "50/37", cause="buckets computed in float64"
     ),
-    "buckets in float64, divided last": Mutant(
-        "relative_positions",
-        buckets(product_first, torch.float64),
-        r"encoder\.encoder\.relative_positions",
-        sizes("8/20", "18/65", "50/37"),
-        cause="buckets computed in float64",
+    "buckets in float64, divided last": wrong_buckets(
+        product_first, torch.float64, "8/20", "18/65", "50/37", cause="buckets computed in float64"
     ),
-    "buckets in float32, divided last": Mutant(
-        "relative_positions",
-        buckets(product_first, torch.float32),
-        r"encoder\.encoder\.relative_positions",
-        sizes("50/37"),
-        cause="product taken before the quotient of the logarithms",
+    "buckets in float32, divided last": wrong_buckets(
+        product_first, torch.float32, "50/37", cause="product taken before the quotient of the logarithms"
     ),
-    "buckets in float32, constants first": Mutant(
-        "relative_positions",
-        buckets(constants_first, torch.float32),
-        r"encoder\.encoder\.relative_positions",
-        sizes("18/65"),
-        cause="constants divided before the product",
+    "buckets in float32, constants first": wrong_buckets(
+        constants_first, torch.float32, "18/65", cause="constants divided before the product"
     ),
-    "buckets in float32, logarithms subtracted": Mutant(
-        "relative_positions",
-        buckets(logarithms_subtracted, torch.float32),
-        r"encoder\.encoder\.relative_positions",
-        sizes("18/65", "50/37"),
-        cause="logarithms subtracted instead of distances divided",
+    "buckets in float32, logarithms subtracted": wrong_buckets(
+        logarithms_subtracted, torch.float32, "18/65", "50/37", cause="logarithms subtracted instead of distances divided"
     ),
     "frames hidden although nothing is": Mutant(
         "spec_augmented",
